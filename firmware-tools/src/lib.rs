@@ -18,4 +18,5 @@ pub mod precheck;
 pub mod pull;
 pub mod service;
 pub mod slots;
+pub mod source;
 pub mod supervisor;

@@ -27,6 +27,7 @@ use crate::paths::{Paths, SERVICE};
 use crate::service::{self, User};
 use crate::slots::machine::{self, BUNDLE, CONFIG, Ending, PROGRAM, Packaged, Release, Trial};
 use crate::slots::{Bar, Event, Slot, Status};
+use crate::source;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +183,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
         Some(slot) => (slot.folder.join(PROGRAM), slot.folder.join(CONFIG)),
         None => (paths.packaged.clone(), paths.config.clone()),
     };
+    let is_endless = source::is_endless(&config);
     let mut command = Command::new(&binary);
     command.args(["run", "--config"]).arg(config);
     // The packaged runtime carries its own model.
@@ -209,7 +211,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let process = child.id();
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
-    let mut next = chosen.trial.frames;
+    let (mut next, mut proving) = (chosen.trial.frames, false);
     let (begun, mut first_frame, mut steady, mut worked) = (Instant::now(), None, chosen.steady, Duration::ZERO);
     let mut ledger = Ledger { counts: chosen.steady.is_some() && chosen.in_place_of.is_some(), told: Duration::ZERO };
     let confirm = |frames: u64, ended: bool| match &chosen.slot {
@@ -263,6 +265,9 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                 }
                 if !confirmed && frames >= next {
                     match judge(&watch, false) {
+                        Health::NotYet if chosen.on_trial && !proving => {
+                            proving = chosen.slot.as_ref().is_none_or(|slot| tell(paths, slot.proves()))
+                        }
                         Health::NotYet => {}
                         Health::Good => {
                             confirmed = confirm(frames, false);
@@ -326,8 +331,10 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     ended(Ending::Stopped, if confirmed { ledger.due(worked, true) } else { 0 });
                     return Ok(End::Stopped { signal });
                 }
+                // A camera has no end: what leaves it has failed, whatever it says.
+                let is_end = status.success() && !is_endless;
                 // A folder of pictures may hold fewer than a trial asks for.
-                if !confirmed && (frames > 0 || chosen.slot.is_none()) && status.success() {
+                if !confirmed && (frames > 0 || chosen.slot.is_none()) && is_end {
                     match judge(&watch, true) {
                         Health::Poor(why) => {
                             fell_short(&why);
@@ -336,15 +343,18 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         _ => _ = confirm(frames, true),
                     }
                 }
-                let ending = match status.success() {
+                let ending = match is_end {
                     true => Ending::Other,
                     false => badly(confirmed, frames, worked, &format!("it ended with {status}")),
                 };
                 ended(ending, if confirmed { ledger.due(worked, true) } else { 0 });
                 let how = format!("{name} ended with {status} after {frames} frames");
-                return Ok(match chosen.packaged.stands_in && status.success() {
+                return Ok(match chosen.packaged.stands_in && is_end {
                     true => End::Exited { success: false, how: format!("{how}; what is installed is tried again") },
-                    false => End::Exited { success: status.success(), how },
+                    false if status.success() && is_endless => {
+                        End::Exited { success: false, how: format!("{how}, though what its configuration reads has no end") }
+                    }
+                    false => End::Exited { success: is_end, how },
                 });
             }
         }
@@ -511,6 +521,10 @@ fn is_asked_for(paths: &Paths) -> bool {
 }
 
 impl ChosenSlot {
+    fn proves(&self) -> Event {
+        Event::Proving { slot: self.slot, digest: self.digest.clone() }
+    }
+
     fn event(&self, frames: u64, ended: bool) -> Event {
         Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended }
     }

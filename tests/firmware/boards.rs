@@ -71,7 +71,7 @@ impl Fleet {
         for i in 0..count {
             let board = fleet.board(i);
             write(board.join("usr/bin/edge-seg"), "#!/bin/sh\n[ \"$1\" = config ] || echo '{\"release\":0}'\n", 0o755);
-            write(board.join("etc/edge-seg/edge-seg.toml"), "[input]\nsource = \"test:\"\n", 0o644);
+            write(board.join("etc/edge-seg/edge-seg.toml"), "[input]\nsource = \"pictures\"\n", 0o644);
             write(board.join("proc/device-tree/compatible"), "raspberrypi,5-model-b\0brcm,bcm2712\0", 0o644);
             write(board.join("proc/cpuinfo"), "processor : 0\nFeatures : fp asimd asimddp\nCPU architecture: 8\n", 0o644);
             fs::create_dir_all(board.join("home")).unwrap();

@@ -294,7 +294,7 @@ fn who_may_not_change_a_board_is_told_before_anything_is_copied() {
     let (verdict, what) = deploy(&[&BRING[..], &["--dry-run"]].concat());
     assert!(verdict == "done" && what.contains("would copy"), "{what}");
     // That line lets no configurations through.
-    fs::write(fleet.at("camera.toml"), "[input]\nsource = \"test:?fps=7\"\n").unwrap();
+    fs::write(fleet.at("camera.toml"), "[input]\nsource = \"pictures7\"\n").unwrap();
     assert_eq!(verdicts(&fleet.rows(&[&["cam0"][..], &BRING].concat())), ["done"]);
     assert_eq!(deploy(&["--config", "camera.toml", "--dry-run"]).0, "failed");
 }

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const BASE: &str = "[input]\nsource = \"test:\"\n[words]\ntags = \"cat\"\n";
+const BASE: &str = "[input]\nsource = \"pictures\"\n[words]\ntags = \"cat\"\n";
 
 impl Fleet {
     /// `fleet.toml` of all boards, with more in its sections.

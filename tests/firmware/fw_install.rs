@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const CONFIG: &str = "[input]\nsource = \"test:\"\n";
+const CONFIG: &str = "[input]\nsource = \"pictures\"\n";
 
 /// A board's root with a packaged runtime and configuration. Runtimes are scripts that print frames as the real one does.
 struct Root(tempfile::TempDir);
@@ -386,7 +386,7 @@ fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
     let status = root.status();
     assert_eq!((&status["b"]["status"], &status["fell_back"]["from"]), (&"good".into(), &"b".into()), "nothing says that it is to blame");
     // The next start tries it, those after it do not; words alone are not brought to what stands in for another release.
-    fs::write(root.at("new.toml"), "[input]\nsource = \"test:?fps=9\"\n").unwrap();
+    fs::write(root.at("new.toml"), "[input]\nsource = \"pictures9\"\n").unwrap();
     let (code, stderr) = root.refused(&["reconfigure", "new.toml"]);
     assert!(code == 1 && stderr.contains("in place of slot b") && stderr.contains("bring the whole release"), "{stderr}");
     assert_eq!(root.run(&["guard"]).status.code(), Some(1));
@@ -924,4 +924,47 @@ fn the_first_release_says_where_its_configuration_is_from_then_on() {
     assert_eq!(root.guard().0, 1);
     let said = root.ok(&install(&root.release(2, &frames(2, 5)), &[]));
     assert!(!said.contains("reaches the packaged release alone"), "{said}");
+}
+
+#[test]
+fn a_camera_has_no_end_so_a_runtime_that_says_that_it_came_to_one_has_failed() {
+    let root = Root::new();
+    fs::write(root.at("camera.toml"), "[input]\nsource = \"rtsp://camera.lan/stream\"\n").unwrap();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    // Fewer frames than its trial asks for, and more.
+    for (serial, count) in [(2, 2), (3, 50)] {
+        root.ok(&install(&root.release(serial, &frames(serial, count)), &["--config", "camera.toml"]));
+        for _ in 0..3 {
+            let output = root.run(&["guard"]);
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(1) && told.contains("though what its configuration reads has no end"), "{told}");
+        }
+        assert_eq!(root.guard().0, 1);
+        assert!(root.status()["b"]["status"]["bad"]["why"].is_string(), "{}", root.status());
+    }
+    // Pictures have an end.
+    root.ok(&install(&root.release(4, &frames(4, 2)), &[]));
+    assert_eq!(root.guard().0, 4);
+    assert_eq!(root.status()["b"]["status"], "good");
+}
+
+#[test]
+fn power_cuts_in_the_minutes_of_a_trial_cost_it_no_start() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    // Asked for its version, it ends.
+    let runtime = format!("[ \"$1\" = run ] || exit 0\n{}", until_end(2));
+    root.ok(&install(&root.release(2, &runtime), &["--trial-minutes", "1"]));
+    for cut in 0..4 {
+        let mut guard = root.command(&["guard"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let counted = |status: &serde_json::Value| status["b"]["cut_starts"].as_u64().unwrap_or(0);
+        settled(&root, |status| status["started"]["proving"] == true && counted(status) == cut);
+        guard.kill().unwrap();
+        guard.wait().unwrap();
+        assert_eq!(root.status()["b"]["status"]["pending"]["tries_left"], 2);
+    }
+    let told = root.ok(&["status"]);
+    assert!(told.contains("was cut off, as by a loss of power: that start does not count (3 of 5)"), "{told}");
 }

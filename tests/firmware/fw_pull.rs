@@ -23,13 +23,13 @@ impl Place {
     fn new() -> Place {
         let place = Place(tempfile::tempdir().unwrap());
         write(place.at("board/usr/bin/edge-seg"), "#!/bin/sh\n[ \"$1\" = config ] || echo '{\"release\":0}'\n", 0o755);
-        write(place.at("board/etc/edge-seg/edge-seg.toml"), "[input]\nsource = \"test:\"\n", 0o644);
+        write(place.at("board/etc/edge-seg/edge-seg.toml"), "[input]\nsource = \"pictures\"\n", 0o644);
         write(place.at("board/proc/sys/kernel/hostname"), "cam1\n", 0o644);
         place.ok(&["keygen", "workshop", "--no-password"]);
         fs::create_dir_all(place.at("board/etc/edge-seg/keys")).unwrap();
         fs::copy(place.at("workshop.pub"), place.at("board/etc/edge-seg/keys/workshop.pub")).unwrap();
         fs::write(place.at("board/etc/edge-seg/keys/signed-config"), "").unwrap();
-        fs::write(place.at("base.toml"), "[input]\nsource = \"test:\"\n").unwrap();
+        fs::write(place.at("base.toml"), "[input]\nsource = \"pictures\"\n").unwrap();
         fs::write(place.at("fleet.toml"), FLEET).unwrap();
         place
     }

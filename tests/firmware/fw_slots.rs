@@ -833,6 +833,10 @@ struct Model {
     runs: Option<(Option<Slot>, u64, bool)>,
     /// The release that has shown its frames last.
     shown: u64,
+    /// As far as the state has kept it.
+    worked: u64,
+    /// Releases whose newest start has shown nothing, and that nobody stopped.
+    dark: Vec<u64>,
     /// Releases that were good; those that the state has told so without being lost since.
     proven: Vec<u64>,
     remembered: Vec<u64>,
@@ -862,6 +866,8 @@ impl Model {
             outage: false,
             runs: None,
             shown: 0,
+            worked: 0,
+            dark: vec![],
             proven,
             remembered,
             recorded,
@@ -923,6 +929,15 @@ impl Model {
     fn deploy(&mut self) {
         let (before, runs) = (self.to_fall_back_on(), self.runs);
         self.failed.clear();
+        let old = self.state();
+        let worked = [Slot::A, Slot::B].into_iter().find(|slot| {
+            let counts = match old.slot(*slot).status {
+                Status::Good => true,
+                Status::Aside { .. } => old.fallen_from() == Some(slot.other()),
+                _ => false,
+            };
+            counts && self.remembered.contains(&self.worked) && self.held(*slot) == Some(self.worked)
+        });
         let serial = self.next;
         self.next += 1;
         let outcome = self.drive_and_cut(Event::Install { downgrade: false }, Some(serial));
@@ -934,6 +949,12 @@ impl Model {
         let works = runs.and_then(|(slot, serial, shown)| slot.filter(|_| shown).map(|slot| (slot, serial)));
         let written = works.filter(|(slot, serial)| before.contains(slot) && self.held(*slot) != Some(*serial));
         assert!(written.is_none(), "{written:?} was written, and what runs from it works");
+        // What has worked last gives way to nothing but a good one that its newest start does not speak against.
+        if let Some(slot) = worked.filter(|slot| self.held(*slot) != Some(self.worked)) {
+            let stays = self.held(slot.other()).filter(|_| old.slot(slot.other()).status == Status::Good);
+            let is_better = stays.is_some_and(|stays| self.remembered.contains(&stays) && !self.dark.contains(&stays));
+            assert!(is_better, "release {} has worked last and is gone, release {stays:?} stays: {old:?}", self.worked);
+        }
     }
 
     /// Ends what runs: stopped by somebody, or by itself; soon after its frames where it has shown them for no long.
@@ -945,7 +966,10 @@ impl Model {
         let on_trial = self.on_trial(slot, serial);
         self.drive(Event::Ended { slot, digest, how, worked_s: 0 }, None);
         match is_stopped {
-            true => self.recorded = false,
+            true => {
+                self.recorded = false;
+                self.dark.retain(|dark| *dark != serial);
+            }
             false => self.failed.push((slot, serial)),
         }
         if let Some(tried) = self.tried.iter().position(|tried| *tried == serial).filter(|_| on_trial && is_stopped) {
@@ -991,6 +1015,8 @@ impl Model {
         let told = running(&state);
         assert!(told.split(", in place of").next() == Some(name_of(run).as_str()), "{told}");
         (self.runs, self.recorded) = (Some((run, serial, false)), true);
+        self.dark.retain(|dark| *dark != serial);
+        self.dark.push(serial);
         if self.on_trial(run, serial) {
             self.tried.push(serial);
         }
@@ -1024,7 +1050,15 @@ impl Model {
         if !self.fleeting.contains(&serial) {
             self.failed.clear();
         }
-        self.drive_and_cut(Event::Healthy { slot, digest: release.digest(), frames: 50, ended: false }, None);
+        let told = self.drive_and_cut(Event::Healthy { slot, digest: release.digest(), frames: 50, ended: false }, None);
+        match told {
+            Some(outcome) if outcome.refused.is_some() => {}
+            // Where power is cut, the state may have kept it.
+            told => {
+                self.worked = told.map_or(0, |_| serial);
+                self.dark.retain(|dark| *dark != serial);
+            }
+        }
         let state = self.state();
         if state.slot(slot).release.as_ref() != Some(&release) {
             return;
@@ -1100,6 +1134,11 @@ impl Model {
                 self.outage = !self.outage;
                 self.failed.clear();
                 self.log.push(format!("the camera is away: {}", self.outage));
+                // It stays away for a few starts, and somebody deploys what is to help.
+                if self.outage && self.rng.below(2) == 0 {
+                    (0..self.rng.below(6)).for_each(|_| self.boot());
+                    self.deploy();
+                }
             }
             15 => {
                 self.failed.clear();
@@ -1151,6 +1190,10 @@ impl Model {
                 }
                 _ => {}
             }
+        }
+        // What runs and works did not fall.
+        if let Some((Some(slot), _, true)) = self.runs.filter(|_| self.recorded && !state.packaged.stands_in) {
+            assert_ne!(state.fallen_from(), Some(slot), "slot {} works: {}", slot.name(), running(&state));
         }
         // What is told to run is what runs, whatever was installed or gone back to since.
         if let Some((slot, ..)) = self.runs.filter(|_| self.recorded) {

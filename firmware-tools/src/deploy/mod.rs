@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::history;
 use crate::slots::machine::Trial;
 pub(crate) use release::Brought;
+pub(crate) use release::ENDED;
 pub use release::is_stopped;
 pub use release::{Payload, Release};
 use release::{beside, is_pending, trial_of_another};
@@ -474,6 +475,7 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: boo
 fn held_already(status: &Value, slot: &Value) -> Result<String, String> {
     const LOG: &str = "there, journalctl -u edge-seg.service -n 50 tells more";
     match (stopped(status), starts_without_frames(slot)) {
+        (Some(ENDED), 0) => Ok(format!("runs it already, and it is good; its service is {} by now", ENDED)),
         (Some(service), _) => {
             Err(format!("holds it already, and its service is {service}: there, sudo systemctl restart edge-seg.service"))
         }

@@ -283,9 +283,12 @@ pub(crate) fn stopped(status: &Value) -> Option<&str> {
     status["service"].as_str().filter(|state| is_stopped(state))
 }
 
+/// The word for a service whose source has come to its end.
+pub(crate) const ENDED: &str = "ended";
+
 /// Whether the service manager's word for a service means that it does not run, nor is started again.
 pub fn is_stopped(service: &str) -> bool {
-    ["failed", "inactive", "deactivating"].contains(&service)
+    ["failed", "inactive", "deactivating", ENDED].contains(&service)
 }
 
 /// Why nothing at all can be brought: what is on trial has the other slot to go back to.

@@ -74,10 +74,7 @@ fn system(board: &Board) -> Finding {
 
 /// What the configuration that runs takes frames from, where it says so.
 fn source(paths: &Paths) -> io::Result<Option<String>> {
-    let (_, config) = running(paths);
-    let text = std::fs::read_to_string(config)?;
-    let source = || Some(text.parse::<toml::Table>().ok()?.get("input")?.get("source")?.as_str()?.to_owned());
-    Ok(source())
+    crate::source::of(&running(paths).1)
 }
 
 fn cameras(host: &Host, board: &Board, source: io::Result<Option<String>>) -> Vec<Finding> {

@@ -415,7 +415,9 @@ pub fn render_status(answers: &[Answer]) -> String {
                     _ if let Some(changed) = changed_slot(status) => {
                         format!("slot {changed} changed on disk, {}", release_in(status, changed))
                     }
-                    _ if let Some(service) = deploy::stopped(status) => format!("service {service}"),
+                    _ if let Some(service) = deploy::stopped(status).filter(|service| *service != deploy::ENDED) => {
+                        format!("service {service}")
+                    }
                     _ if slot != pointed => {
                         let next = pointed.map_or("packaged".into(), |next| release_in(status, next));
                         format!("{next} at the next start")
@@ -423,6 +425,7 @@ pub fn render_status(answers: &[Answer]) -> String {
                     None => "-".into(),
                     Some(Value::String(state)) if state == "good" => match deploy::starts_without_frames(&status[slot.unwrap_or_default()])
                     {
+                        0 if let Some(service) = deploy::stopped(status) => format!("{state}, service {service}"),
                         0 => state.clone(),
                         1 => "starting".into(),
                         starts => format!("fails, {starts} starts"),
@@ -563,6 +566,8 @@ mod tests {
             status["service"] = json!(service);
             assert_eq!(shown(&status)[3], told);
         }
+        status["a"]["failed_starts"] = json!(0);
+        assert_eq!(shown(&status)[3], "good, service ended");
     }
 
     #[test]

@@ -127,6 +127,9 @@ pub struct SlotState {
     /// What its trial asks and the newest start that came so far did not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_short: Option<String>,
+    /// Starts of its trial that were cut off after its frames, with no word of how they ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut_starts: u32,
     /// Whether it is bad because its files were found to be no longer what was installed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
@@ -165,6 +168,9 @@ pub struct Started {
     /// Whether it was stopped, or ended badly soon after its frames.
     #[serde(default)]
     pub ended: bool,
+    /// Whether it is on trial, has shown the frames that are asked for, and runs on for what else is asked: no end of it is on record.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proving: bool,
 }
 
 fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
@@ -207,11 +213,18 @@ pub struct Fallen {
     /// Seconds that the other one has worked since, kept over its starts: a camera that is switched off each night works for none at once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub worked_s: u64,
+    /// Whether the other one has shown its frames since: what has merely been started in its place has proved nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stood_for: bool,
 }
 
 /// How long the other one works before what is wanted is tried again, longer each time: one that truly fails takes the camera for a start
 /// each. Half a day at most, for boards that are switched off at night.
 const TRIED_AGAIN_S: [u64; 3] = [600, 3600, 43_200];
+
+/// How many starts of a trial are given back that were cut off after its frames: power fails now and then, and what brings the whole board
+/// down must not do so for ever.
+const MOST_CUT_STARTS: u32 = 5;
 
 /// How many of them are remembered, the newest.
 const MOST_GIVEN_UP: usize = 8;
@@ -232,6 +245,7 @@ impl SlotState {
             failed_starts: 0,
             spared_starts: 0,
             fell_short: None,
+            cut_starts: 0,
             changed: false,
             rebuilt: false,
             doubt: Doubt::None,
@@ -294,6 +308,8 @@ pub enum Work {
         /// Whether a lower serial than the floor is accepted.
         downgrade: bool,
     },
+    /// What runs is read back: it may be what is brought.
+    Comparing(Slot),
     /// Whether the new bundle is for this board.
     Checking,
     /// The files in the target slot.
@@ -571,7 +587,7 @@ impl State {
         if self.started.is_none() {
             let slot = self.runs();
             let shown = slot.is_some_and(|slot| self.good(slot) && self.slot(slot).failed_starts == 0);
-            self.started = Some(Started { slot, digest: self.digest_in(slot), shown, ended: false });
+            self.started = Some(Started { slot, digest: self.digest_in(slot), shown, ended: false, proving: false });
         }
     }
 
@@ -626,11 +642,14 @@ impl State {
 
     /// How much would be lost with a slot.
     fn worth(&self, slot: Slot) -> u32 {
-        let fallen_to = self.fallen.is_some_and(|fallen| fallen.slot == slot.other());
+        let stands_in = self.fallen.filter(|fallen| fallen.slot == slot.other());
+        let has_stood_in = stands_in.is_some_and(|fallen| fallen.stood_for);
+        // The start under way of what stands in says nothing for it before it has worked there.
+        let is_unproven = stands_in.is_some() && !has_stood_in && self.slot(slot).failed_starts > 0;
+        let is_stood_for = self.fallen.is_some_and(|fallen| fallen.slot == slot && fallen.stood_for);
         match self.slot(slot).status {
-            Status::Good if !self.is_failing(slot) => 4,
-            // It has worked in place of what is wanted.
-            Status::Aside { .. } if fallen_to && !self.is_failing(slot) => 3,
+            Status::Good if !self.is_failing(slot) && !is_unproven && !is_stood_for => 4,
+            Status::Aside { .. } if has_stood_in && !self.is_failing(slot) => 3,
             Status::Good | Status::Pending { .. } => 2,
             Status::Aside { .. } => 1,
             Status::Bad { .. } | Status::Empty => 0,
@@ -681,6 +700,13 @@ pub enum Event {
         frames: u64,
         /// Whether its source came to its end and the runtime ended well: there will be no more.
         ended: bool,
+    },
+    /// A release on trial has shown its frames, and runs on for what else its trial asks.
+    Proving {
+        /// The slot that it was started from.
+        slot: Slot,
+        /// [`Release::digest`] of what was started.
+        digest: String,
     },
     /// A release that runs does not do what its trial asks, and was stopped.
     FellShort {
@@ -805,7 +831,25 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 let why = state.trial_comes_first(slot);
                 return (state, vec![Action::Refuse(why)]);
             }
+            // Brought once more it would take the place of the way back.
+            let runs = state.current.filter(|slot| state.good(*slot) && same(slot) && !state.is_stood_for());
             state.incoming = Some(release);
+            if let Some(slot) = runs {
+                state.work = Work::Comparing(slot);
+                return (state, vec![Action::ReadBack(slot)]);
+            }
+            state.work = Work::Checking;
+            (state, vec![Action::CheckBoard])
+        }
+        (Work::Comparing(slot), Event::Done) => {
+            state.incoming = None;
+            let report = match state.is_failing(slot) {
+                true => format!("slot {} holds this release already: {}", slot.name(), describe(&state, slot)),
+                false => format!("slot {} runs it already, and it is good", slot.name()),
+            };
+            (state, vec![Action::Report(report)])
+        }
+        (Work::Comparing(_), Event::Failed { .. }) => {
             state.work = Work::Checking;
             (state, vec![Action::CheckBoard])
         }
@@ -900,6 +944,9 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             let proven = frames >= state.trial.frames || (ended && frames > 0);
             let is_news = proven && state.has_shown(Some(slot));
+            if let Some(fallen) = state.fallen.as_mut().filter(|fallen| proven && fallen.slot != slot) {
+                fallen.stood_for = true;
+            }
             match state.slot(slot).status {
                 Status::Pending { .. } if proven => confirm(state, slot),
                 // Where it stands in for what is wanted, the operator's order holds.
@@ -912,7 +959,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                     if state.wanted() == Some(slot) {
                         // What both failed for is over.
                         state.slot_mut(slot.other()).failed_starts = 0;
-                        state.fallen = state.fallen.map(|fallen| Fallen { worked_s: 0, ..fallen });
+                        state.fallen = state.fallen.map(|fallen| Fallen { worked_s: 0, stood_for: false, ..fallen });
                     }
                     let shown = state.slot_mut(slot);
                     (shown.spared_starts, shown.failed_starts) = (shown.failed_starts, 0);
@@ -924,7 +971,18 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 _ => (state, Vec::new()),
             }
         }
+        (Work::Idle, Event::Proving { slot, digest }) => {
+            let is_on_trial = state.pending(slot) && state.digest_in(Some(slot)).as_deref() == Some(&digest);
+            match state.start_of(Some(slot), Some(&digest)).filter(|started| is_on_trial && !started.proving) {
+                Some(started) => started.proving = true,
+                None => return (state, Vec::new()),
+            }
+            keep(state)
+        }
         (Work::Idle, Event::FellShort { slot, digest, why }) => {
+            if let Some(started) = state.start_of(Some(slot), Some(&digest)) {
+                started.proving = false;
+            }
             if !state.pending(slot) || state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
                 return (state, Vec::new());
             }
@@ -972,7 +1030,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse("the packaged release no longer runs in place of another".into())]);
             };
             let retries = state.fallen.filter(|fallen| fallen.slot == wanted).map_or(0, |fallen| fallen.retries).saturating_add(1);
-            state.fallen = Some(Fallen { slot: wanted, retries, due: false, worked_s: 0 });
+            state.fallen = Some(Fallen { slot: wanted, retries, due: false, worked_s: 0, stood_for: false });
             // One start of each is enough to tell that they still fail: what is packaged comes next then.
             let others = u32::from(choices(&state).contains(&Some(wanted.other())));
             let starts = state.trial.starts.max(1);
@@ -993,13 +1051,17 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         (Work::Idle, Event::Rollback) if let Some(wanted) = state.fallen_from() => {
             let why = "rolled back by the operator".to_owned();
             let warning = state.warning_of(wanted.other());
+            let stood_for = state.fallen.is_some_and(|fallen| fallen.stood_for);
             state.give_up(wanted, &why);
             state.set(wanted, Status::Aside { why });
             let (wanted, other) = (wanted.name(), wanted.other());
-            let report = match state.packaged.stands_in {
-                true => format!("slot {wanted} is not tried again: slot {} runs at the next start{warning}", other.name()),
-                false => format!("slot {wanted} is not tried again: slot {}, which ran in its place, stays{warning}", other.name()),
+            let is_new = "which was started in its place and has shown too few frames so far";
+            let stays = match (state.packaged.stands_in, stood_for) {
+                (true, _) => format!("{} runs at the next start", other.name()),
+                (false, true) => format!("{}, which ran in its place, stays", other.name()),
+                (false, false) => format!("{}, {is_new}, stays", other.name()),
             };
+            let report = format!("slot {wanted} is not tried again: slot {stays}{warning}");
             if state.packaged.stands_in {
                 state.slot_mut(other).failed_starts = 0;
             }
@@ -1116,6 +1178,8 @@ fn keep(mut state: State) -> (State, Vec<Action>) {
 fn tried_again(mut state: State, slot: Option<Slot>, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     state.work = Work::Confirming;
     if let Some(slot) = slot {
+        // What works stands in for nothing: it gives way to a trial.
+        state.fallen = None;
         actions.push(Action::Point(Some(slot)));
         actions.push(Action::Report(format!("slot {} was given up while nothing else worked either: it is tried again", slot.name())));
         state.work = Work::Returning(Some(slot));
@@ -1127,6 +1191,9 @@ fn tried_again(mut state: State, slot: Option<Slot>, mut actions: Vec<Action>) -
 fn ended(state: &mut State, slot: Option<Slot>, digest: Option<&str>, how: Ending) {
     let shown = state.start_of(slot, digest).is_some_and(|started| started.shown);
     let starts = state.trial.starts;
+    if let Some(started) = state.start_of(slot, digest) {
+        started.proving = false;
+    }
     if let Some(started) = state.start_of(slot, digest).filter(|_| matches!(how, Ending::Stopped | Ending::Early)) {
         started.ended = true;
     }
@@ -1202,6 +1269,7 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
             *doubt = if *doubt == Doubt::Open { Doubt::Shared } else { *doubt };
         }
     }
+    give_back(state, actions);
     for slot in [Slot::A, Slot::B] {
         if state.slot(slot).status == (Status::Pending { tries_left: 0 }) {
             let starts = state.trial.starts;
@@ -1231,6 +1299,28 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
         // One start is enough to tell that it still fails.
         state.slot_mut(wanted).failed_starts = state.trial.starts.saturating_sub(1);
         actions.push(Action::Report(format!("slot {} is tried again", wanted.name())));
+    }
+}
+
+/// A start of a trial that had shown its frames and of whose end nothing was told was cut off: it is given back, though not for ever.
+fn give_back(state: &mut State, actions: &mut Vec<Action>) {
+    let Some(started) = state.started.as_mut().filter(|started| started.proving) else { return };
+    started.proving = false;
+    let (slot, digest, starts) = (started.slot, started.digest.clone(), state.trial.starts);
+    let Some(slot) = slot.filter(|slot| state.digest_in(Some(*slot)) == digest) else { return };
+    let held = state.slot_mut(slot);
+    let Status::Pending { tries_left } = &mut held.status else { return };
+    held.cut_starts = held.cut_starts.saturating_add(1);
+    let (name, cut) = (slot.name(), held.cut_starts);
+    match cut <= MOST_CUT_STARTS {
+        true => {
+            *tries_left = tries_left.saturating_add(1).min(starts);
+            let what = "showed its frames and was cut off, as by a loss of power: that start does not count";
+            actions.push(Action::Report(format!("slot {name} {what} ({cut} of {MOST_CUT_STARTS})")));
+        }
+        false => {
+            held.fell_short = Some(format!("it showed its frames, and {cut} starts were cut off before their end, as by a loss of power"))
+        }
     }
 }
 
@@ -1275,7 +1365,7 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     }
     // Where nothing was ever installed there is nothing to tell it from.
     if state.started.is_some() || [&state.a, &state.b].iter().any(|slot| slot.status != Status::Empty) {
-        state.started = Some(Started { slot: None, digest: None, shown: false, ended: false });
+        state.started = Some(Started { slot: None, digest: None, shown: false, ended: false, proving: false });
     }
     if is_news || before != state {
         actions.push(Action::Save);
@@ -1302,9 +1392,9 @@ fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
         // Proven, it is what is wanted.
         state.fallen = None;
     } else if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
-        state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0 });
+        state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0, stood_for: false });
     }
-    state.started = Some(Started { slot: Some(slot), digest: state.digest_in(Some(slot)), shown: false, ended: false });
+    state.started = Some(Started { slot: Some(slot), digest: state.digest_in(Some(slot)), shown: false, ended: false, proving: false });
     state.slot_mut(slot).spared_starts = 0;
     match &mut state.slot_mut(slot).status {
         Status::Pending { tries_left } => *tries_left = tries_left.saturating_sub(1),
@@ -2005,6 +2095,125 @@ mod tests {
         assert_eq!(board.state().target(), Slot::B, "it is only a last choice");
         assert_eq!(board.until_healthy(&[2]), [1, 2]);
         assert_eq!((board.boot(), board.state().target()), (1, Slot::A));
+    }
+
+    #[test]
+    fn what_was_merely_started_in_its_place_is_not_kept_for_what_has_worked() {
+        // Two good ones, and one that the operator left or that never proved itself.
+        let left = || {
+            let mut board = Board::new().proven(1).proven(2);
+            board.drive(Event::Rollback, None).unwrap();
+            board.boot();
+            board.healthy();
+            (board, 1)
+        };
+        let unproven = || {
+            let mut board = Board::new();
+            board.install(1);
+            (board.proven(2), 2)
+        };
+        for start in [|| (Board::new().proven(1).proven(2), 2), left, unproven] {
+            for how in [None, Some(Ending::Other), Some(Ending::Stopped)] {
+                let (mut board, wanted) = start();
+                let stands_in = 3 - wanted;
+                assert_eq!(board.boots(4), [wanted, wanted, wanted, stands_in]);
+                if let Some(how) = how.clone().filter(|how| *how == Ending::Other || !matches!(board.status(stands_in), Status::Good)) {
+                    let (slot, digest) = (board.state().current, Some(release(stands_in).digest()));
+                    board.drive(Event::Ended { slot, digest, how, worked_s: 0 }, None).unwrap();
+                }
+                let mut asked = Board { state: board.state.clone(), ..Board::default() };
+                asked.drive(Event::Rollback, None).unwrap();
+                assert!(!asked.reports.last().unwrap().contains("which ran in its place"), "{:?}", asked.reports);
+                board.install(3);
+                assert_eq!((board.slot_of(stands_in), board.status(wanted)), (None, Status::Good), "{how:?} {:?}", board.state());
+            }
+            // Once it works there, it is what stays, while it starts anew as well.
+            let (mut board, wanted) = start();
+            board.until_healthy(&[3 - wanted]);
+            assert_eq!(board.until_healthy(&[3 - wanted]), [wanted, 3 - wanted]);
+            assert_eq!(board.boot(), 3 - wanted);
+            board.install(3);
+            assert_eq!(board.slot_of(wanted), None, "{:?}", board.state());
+            // And not for a time before what is wanted worked again.
+            let (mut board, wanted) = start();
+            board.until_healthy(&[3 - wanted]);
+            board.until_healthy(&[wanted]);
+            assert_eq!(board.boots(4), [wanted, wanted, wanted, 3 - wanted]);
+            board.install(3);
+            assert_eq!(board.slot_of(3 - wanted), None, "{:?}", board.state());
+        }
+    }
+
+    #[test]
+    fn what_works_and_gives_way_to_a_lost_trial_is_not_what_failed() {
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        // The camera is away: the trial is lost, the good one fails too, and works with what is packaged.
+        board.until_packaged();
+        board.drive(Event::PackagedWorks, None).unwrap();
+        board.drive(Event::PackagedSteady, None).unwrap();
+        assert_eq!(board.until_healthy(&[1]), [1]);
+        assert_eq!((board.state().fallen_from(), running(board.state()).as_str()), (None, "slot a, slot b at the next start"));
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!((board.status(1), board.boot()), (Status::Good, 1));
+    }
+
+    #[test]
+    fn power_that_fails_while_a_trial_runs_on_costs_it_no_start_though_not_for_ever() {
+        let proving = |board: &mut Board| {
+            assert_eq!(board.boot(), 2);
+            let (slot, digest) = (board.state().current.unwrap(), release(2).digest());
+            board.drive(Event::Proving { slot, digest }, None).unwrap();
+        };
+        let tries = |board: &Board| match board.status(2) {
+            Status::Pending { tries_left } => tries_left,
+            status => panic!("{status:?}"),
+        };
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        for _ in 0..=MOST_CUT_STARTS {
+            proving(&mut board);
+            assert_eq!(tries(&board), STARTS - 1);
+        }
+        assert!(board.reports.iter().any(|report| report.contains("(5 of 5)")), "{:?}", board.reports);
+        (0..STARTS - 1).for_each(|_| proving(&mut board));
+        assert_eq!(board.boot(), 1);
+        let Status::Bad { why } = board.status(2) else { panic!("{:?}", board.state()) };
+        assert!(why.contains("it showed its frames, and 8 starts were cut off"), "{why}");
+        // One whose end is told is no such start, whatever ended it.
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        for how in [Ending::Short { why: "late".into() }, Ending::Other, Ending::Stopped] {
+            proving(&mut board);
+            let (slot, left) = (board.state().current, tries(&board));
+            board.drive(Event::Ended { slot, digest: Some(release(2).digest()), how: how.clone(), worked_s: 0 }, None).unwrap();
+            assert_eq!(tries(&board), left + u32::from(how == Ending::Stopped));
+        }
+        // Nor one before its frames.
+        assert_eq!((board.boot(), board.state().b.cut_starts), (2, 0));
+        assert_eq!(board.boot(), 1);
+    }
+
+    #[test]
+    fn what_runs_and_is_brought_once_more_leaves_the_way_back() {
+        let mut board = Board::new().proven(1).proven(2);
+        let before = board.state().clone();
+        board.install(2);
+        assert_eq!((board.state(), board.reports.last().unwrap().as_str()), (&before, "slot b runs it already, and it is good"));
+        board.boots(2);
+        board.install(2);
+        assert_eq!((board.status(1), board.status(2)), (Status::Good, Status::Good));
+        assert!(board.reports.last().unwrap().ends_with("good, 1 start in a row that failed"), "{:?}", board.reports);
+        // What has changed on the disk is brought anew.
+        let (state, _) = step(before, Event::Install { downgrade: true });
+        let (state, _) = step(state, Event::Verified(release(2)));
+        assert_eq!(step(state, Event::Failed { why: "rot".into() }).1, [Action::CheckBoard]);
+        // And what another runs in place of.
+        let mut board = Board::new().proven(1);
+        board.until_packaged();
+        board.install(1);
+        assert_eq!(board.boot(), 1);
+        assert!(matches!(board.state().slot(Slot::B).status, Status::Pending { .. }));
     }
 
     #[test]
