@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             // The library names the field of its options.
             let told = told.strip_prefix("size_px: ").map_or(told.clone(), |said| format!("--size: {said}"));
             eprintln!("edge-seg-export: {told}");
+            edge_seg_terminal::tell_typographic(&<commands::Cli as clap::CommandFactory>::command());
             ExitCode::from(2)
         }
     }

@@ -185,6 +185,8 @@ pub fn embed(path: &Path, minisig: &str) -> Result<()> {
     Bundle::from_bytes(path.display().to_string(), bytes.clone())?;
     // White space behind it would be bytes that nothing protects.
     let minisig = minisig.trim_end();
+    minisign::SignatureBox::from_string(minisig)
+        .map_err(|error| anyhow!("expected a signature as minisign writes it, in the file PART.minisig, found other text ({error})"))?;
     ensure!(
         minisig.len() <= SIGNATURE_BYTES,
         "the signature takes {} bytes, its area in a bundle has {SIGNATURE_BYTES}: shorten its comments",

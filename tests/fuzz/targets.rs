@@ -98,7 +98,7 @@ fn classes(bytes: &[u8]) {
 
 fn rules(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
-    redacted(text);
+    let _ = redacted(text);
     time_in_name(Path::new(text), &LocalClock::utc());
     let Some(book) = said(RuleBook::parse("rules", text)) else { return };
     let names: Vec<String> = book.words().into_iter().map(str::to_owned).collect();

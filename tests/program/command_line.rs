@@ -233,6 +233,13 @@ fn mistakes_are_told_with_what_to_try() {
     fs::write(path("unknown.txt"), "cat\n\n猫\n").unwrap();
     let key = "untrusted comment: the workshop's\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(path("key.pub"), key).unwrap();
+    fs::write(path("model.onnx"), "").unwrap();
+    // As Notepad and PowerShell write text.
+    let utf16 = |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    fs::write(path("key16.pub"), utf16(key)).unwrap();
+    fs::write(path("fleet16.toml"), utf16("nonsense = 1\n")).unwrap();
+    fs::write(path("base16.toml"), utf16("a = True\n")).unwrap();
+    fs::write(path("fleet.of.base16.toml"), "[config]\nbase = \"base16.toml\"\n[[host]]\nssh = \"h\"\n").unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let run: &[&str] = &["run", "--source", "test:?size=64x48&frames=1", "--size", "64"];
@@ -283,7 +290,15 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[segment_cat, &["--sharpness", "3"]], "edge-seg segment --help lists all options"),
         ("edge-seg", &[&["segment", "cat.jpg", "\u{2013}tags", "cat"]], "did you mean --tags?"),
         ("edge-seg", &[&["segment", "cat.jpg", "\u{2014}tags", "cat"]], "did you mean --tags?"),
-        ("edge-seg", &[segment, &["--tags", "\u{201c}cat,", "dog\u{201d}"]], "try: \"cat, dog\""),
+        ("edge-seg", &[segment, &["--tags", "\u{201c}cat,", "dog\u{201d}"]], "did you mean \"cat, dog\"?"),
+        ("edge-seg", &[&["segment", "cat.jpg", "--hide", "person,", "dog", "--tags", "cat"]], "--hide \"person, dog\""),
+        ("edge-seg", &[run_sky, &["a.toml"]], "a configuration is given as --config a.toml"),
+        ("edge-seg", &[&["a.toml"]], "edge-seg run --config a.toml"),
+        ("edge-seg", &[&["whole.esb"]], "edge-seg inspect whole.esb"),
+        ("edge-seg", &[&["words.txt"]], "edge-seg segment PICTURE --tags-file words.txt"),
+        ("edge-seg", &[&["--tags", "cat", "segment", "cat.jpg"]], "edge-seg segment --tags ..."),
+        ("edge-seg-fw", &[&["sign", "whole.esb", "--import", "words.txt"]], "expected a signature as minisign writes it"),
+        ("edge-seg-export", &[&["extract", "whole.esb", "-o", "pictures/"]], "try: -o pictures-extracted"),
         ("edge-seg-fw", &[&["verify", "whole.esb", "\u{2014}trusted-keys", "key.pub"]], "did you mean --trusted-keys?"),
         ("edge-seg", &[segment, &["--caption", ""]], "found an empty text; try: --caption \"a dog on the grass\""),
         ("edge-seg", &[segment, &["--caption", "of the"]], "found \"of the\"; try: --caption \"a dog on the grass\""),
@@ -344,6 +359,9 @@ fn mistakes_are_told_with_what_to_try() {
             "found a picture (JPEG); try: the file that edge-seg-fw keygen",
         ),
         ("edge-seg-fw", &[&["fleet", "--file", "cat.jpg", "status"]], "found a picture (JPEG); try: a file as docs/updates.md has it"),
+        ("edge-seg", &[segment_cat, &["--model", "whole.esb", "--trusted-keys", "key16.pub"]], "found none; try: edge-seg-fw sign"),
+        ("edge-seg-fw", &[&["fleet", "--file", "fleet16.toml", "status"]], "unknown field `nonsense`"),
+        ("edge-seg-fw", &[&["fleet", "--file", "fleet.of.base16.toml", "status"]], "try: true or false, in small letters"),
         ("edge-seg", &[&["cat.jpg"]], "edge-seg segment cat.jpg --tags"),
         ("edge-seg", &[&["film.mp4"]], "edge-seg run --source film.mp4 --tags"),
         ("edge-seg", &[&["inspect", "page.md"]], "found a text file; to make a bundle"),
@@ -356,6 +374,8 @@ fn mistakes_are_told_with_what_to_try() {
             &[&["bundle", ".", "-o", "page.md"]],
             "expected a new file or another bundle, found a text file; try: another name, such as page-2.esb",
         ),
+        ("edge-seg-export", &[&["bundle", "whole.esb", "-o", "x.esb"]], "found a file; try: the folder that edge-seg-export import wrote"),
+        ("edge-seg-export", &[&["bundle", "model.onnx", "-o", "x.esb"]], "found a file; try: --image-onnx IMAGE.onnx"),
         ("edge-seg-export", &[&["bundle", ".", "--sharpness", "3"]], "edge-seg-export bundle --help lists all options"),
         ("edge-seg-fw", &[&["pack", "x.esb", "--sharpness", "3"]], "edge-seg-fw pack --help lists all options"),
         ("edge-seg-fw", &[&["pack", "nowhere.esb", "--serial", "7", "-o", "x.esb"]], "try: ls, to see which names are there"),
@@ -369,6 +389,63 @@ fn mistakes_are_told_with_what_to_try() {
         assert!(said.contains(remedy), "{program} {arguments:?}: expected {remedy:?}, found {said}");
         assert!(said.matches("try: ").count() <= 1, "{program} {arguments:?}: {said}");
         assert!(!said.contains("as a value, use '--"), "{program} {arguments:?}: {said}");
+    }
+}
+
+/// Names of files and words with typographic signs are what they are, and a decade's apostrophe is no quote.
+#[test]
+fn typographic_signs_in_names_and_words_are_taken_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["\u{2014}tags", "\u{201c}one", "two\u{201d}"] {
+        fs::copy(picture("cat.jpg"), folder.path().join(format!("{name}.jpg"))).unwrap();
+        fs::copy(picture("cat.jpg"), folder.path().join(name)).unwrap();
+    }
+    for arguments in [
+        &["segment", "\u{2014}tags.jpg", "--tags", "cat", "--size", "64"][..],
+        &["segment", "--tags", "cat", "--size", "64", "--", "\u{2014}tags"],
+        &["segment", "\u{201c}one", "two\u{201d}", "--tags", "cat", "--size", "64"],
+        &["segment", "\u{2014}tags", "--tags", "\u{2018}90s car, dogs\u{2019}", "--size", "64"],
+        &["run", "--source", "\u{2014}tags.jpg", "--tags", "cat", "--size", "64"],
+    ] {
+        let ended = edge_seg(folder.path(), arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+/// Whatever is wrong about an address, its password is nobody's business.
+#[test]
+fn no_message_holds_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_files = [
+        "[input]\nsource = \"rtsp:/admin:hunter2@h/s\"\n[words]\ntags = \"sky\"\n",
+        "[input]\nsource = \"admin:hunter2@192.168.1.20\"\n[words]\ntags = \"sky\"\n",
+        "[input]\nsource = \"test:\"\npace = \"rtsp://admin:hunter2@h\"\n",
+        "[input]\n\"rtsp://admin:hunter2@h\" = 1\n",
+        "\"admin:hunter2@h\" = 1\n",
+    ];
+    for text in in_files {
+        fs::write(folder.path().join("c.toml"), text).unwrap();
+        for arguments in [&["config", "check", "c.toml"][..], &["run", "--config", "c.toml"]] {
+            let ended = edge_seg(folder.path(), arguments);
+            assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("hunter2"), "{text}: {}", ended.stderr);
+        }
+    }
+    for (program, arguments) in [
+        ("edge-seg", &["run", "--tags", "sky", "rtsp://admin:hunter2@h/s"][..]),
+        ("edge-seg", &["run", "--tags", "sky", "--source", "admin:hunter2@127.0.0.1"]),
+        ("edge-seg", &["run", "--tags", "sky", "--source", "rtsp:/admin:hunter2@h/s"]),
+        ("edge-seg", &["rtsp://admin:hunter2@h/s"]),
+        ("edge-seg", &["admin:hunter2@h"]),
+        ("edge-seg", &["--admin:hunter2@h"]),
+        ("edge-seg", &["run", "--source", "test:?frames=1", "--tags", "sky", "--webhook", "u:hunter2@h"]),
+        ("edge-seg", &["segment", "--tags", "sky", "http://admin:hunter2@h/s.jpg"]),
+        ("edge-seg-export", &["import", "https://u:hunter2@127.0.0.1:1/m", "-o", "x"]),
+        ("edge-seg-fw", &["deploy", "--bundle", "nowhere.esb", "pi:hunter2@h"]),
+    ] {
+        let ended = Command::new(binary(program)).current_dir(folder.path()).args(arguments).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(2), "{program} {arguments:?}: {said}");
+        assert!(!said.is_empty() && !said.contains("hunter2"), "{program} {arguments:?}: {said}");
     }
 }
 
@@ -419,6 +496,28 @@ fn a_configuration_is_checked_as_run_checks_it() {
         assert!(checked.stderr.contains("c.toml: ") && checked.stderr.contains(complaint), "{wrong}: {}", checked.stderr);
         let run = edge_seg(folder.path(), &["run", "--config", "c.toml"]);
         assert_eq!(run.code, 2, "{wrong}: {}", run.stderr);
+    }
+    for (source, complaint) in [
+        ("tset:", "did you mean test:?"),
+        ("0", "did you mean v4l2:///dev/video0?"),
+        ("/dev/video0", "expected v4l2:///dev/video0 for a camera"),
+        ("rtps://h/x", "did you mean rtsp://h/x?"),
+        ("rtsp://h:99999/x", "a port of 0 to 65535"),
+        ("rtsp://", "one without a host"),
+        ("test:?fps=x", "test:"),
+    ] {
+        fs::write(path("c.toml"), format!("[input]\nsource = {source:?}\n[words]\ntags = \"sky\"\n")).unwrap();
+        let checked = edge_seg(folder.path(), &["config", "check", "c.toml"]);
+        assert_eq!(checked.code, 1, "{source}: {}", checked.stderr);
+        assert!(checked.stderr.contains("c.toml: ") && checked.stderr.contains(complaint), "{source}: {}", checked.stderr);
+        let run = edge_seg(folder.path(), &["run", "--config", "c.toml"]);
+        assert_eq!(run.code, 2, "{source}: {}", run.stderr);
+    }
+    // Whether there is such a camera, file or host is another question.
+    for source in ["rtsp://u:p@camera:554/x", "v4l2:///dev/video9", "film.mp4", "test:", "http://[::1]:8080/x"] {
+        fs::write(path("c.toml"), format!("[input]\nsource = {source:?}\n[words]\ntags = \"sky\"\n")).unwrap();
+        let checked = edge_seg(folder.path(), &["config", "check", "c.toml"]);
+        assert_eq!(checked.code, 0, "{source}: {}", checked.stderr);
     }
     let right = check("[model]\nsize = 64\n[output]\nmasks = \"masks\"\n[rules]\nfile = \"one.toml\"\nevents = \"events\"");
     assert_eq!(right.code, 0, "{}", right.stderr);

@@ -391,7 +391,9 @@ fn check_free(folder: &Path) -> anyhow::Result<()> {
     let is_used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     let manifest = || std::fs::read(folder.join("manifest.json")).ok();
     let is_ours = || manifest().is_some_and(|bytes| serde_json::from_slice::<edge_seg_bundle::Manifest>(&bytes).is_ok());
-    let place = folder.display();
+    // Without the slash at the end of what a shell completes.
+    let place: std::path::PathBuf = folder.components().collect();
+    let place = place.display();
     ensure!(
         !is_used || is_ours(),
         "{place}: expected a new folder, an empty one, or one that this command wrote, found another's files; try: -o {place}-extracted"
@@ -402,6 +404,9 @@ fn check_free(folder: &Path) -> anyhow::Result<()> {
 fn read(folder: &std::path::Path) -> anyhow::Result<Model> {
     let config = folder.join("config.json");
     let place = folder.display();
+    let is_onnx = folder.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx"));
+    let remedy = if is_onnx { "--image-onnx IMAGE.onnx --text-onnx TEXT.onnx" } else { "the folder that edge-seg-export import wrote" };
+    ensure!(!folder.is_file(), "{place}: expected a model folder, found a file; try: {remedy}");
     ensure!(
         config.exists(),
         "{}: expected a model folder, found none; try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o {place}",

@@ -145,6 +145,7 @@ pub fn run() -> ExitCode {
         Err(error) if edge_seg_terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("edge-seg-fw: {}", edge_seg_terminal::told(&error));
+            edge_seg_terminal::tell_typographic(&Cli::command());
             ExitCode::from(2)
         }
     }

@@ -23,6 +23,7 @@ mod error;
 pub mod files;
 mod format;
 mod looks;
+pub mod redact;
 pub mod text;
 pub mod toml_text;
 pub mod trust;

@@ -219,8 +219,8 @@ fn read_key(path: &Path) -> Result<TrustedKey> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut bytes = Vec::new();
     file.take(KEY_MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| key_error(path, EXPECTED_KEY, &looks_like(&bytes)))?;
-    parse_key(path, text)
+    let found = looks_like(&bytes);
+    parse_key(path, &crate::text::decode_text(bytes).map_err(|_| key_error(path, EXPECTED_KEY, &found))?)
 }
 
 fn parse_key(path: &Path, text: &str) -> Result<TrustedKey> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use unicode_normalization_alignments::UnicodeNormalization;
 
+pub use edge_seg_bundle::text::{decode_text, shown_line};
+
 use crate::{Error, Result};
 
 /// Most bytes of a text file that [`read_text`] takes.
@@ -64,60 +66,6 @@ pub fn read_bytes_within(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As [`read_text`], of bytes; the error says what they are instead.
-///
-/// # Errors
-/// What the bytes are, if no text.
-pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, String> {
-    let utf16 = |unit: fn([u8; 2]) -> u16| {
-        let (units, rest) = bytes[2..].as_chunks::<2>();
-        let text: Result<String, _> = char::decode_utf16(units.iter().map(|pair| unit(*pair))).collect();
-        text.ok().filter(|_| rest.is_empty()).ok_or_else(|| "UTF-16 that is damaged or cut off".to_string())
-    };
-    let text = if bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
-        return Err("UTF-32; save it as UTF-8".into());
-    } else if bytes.starts_with(&[0xff, 0xfe]) {
-        utf16(u16::from_le_bytes)?
-    } else if bytes.starts_with(&[0xfe, 0xff]) {
-        utf16(u16::from_be_bytes)?
-    } else {
-        if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
-            bytes.drain(..3);
-        }
-        // What DOS and what copies from it end a file with.
-        while bytes.last() == Some(&0x1a) {
-            bytes.pop();
-        }
-        if bytes.starts_with(b"version https://git-lfs") {
-            return Err("a Git LFS pointer in place of the file; run `git lfs pull`".into());
-        }
-        let is_text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
-        if let Some(kind) = edge_seg_bundle::kind_of(&bytes).filter(|_| !is_text) {
-            return Err(kind.into());
-        }
-        let zeros = bytes.iter().filter(|b| **b == 0).count();
-        if zeros > 0 && zeros * 3 >= bytes.len() {
-            return Err("UTF-16 without its mark, or no text; save it as UTF-8".into());
-        }
-        let place = |bytes: &[u8], at: usize| {
-            let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
-            let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-            let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |len| at + len);
-            format!("line {line}, {}", shown_line(&String::from_utf8_lossy(&bytes[start..end])))
-        };
-        if let Some(at) = bytes.iter().position(|b| *b == 0) {
-            return Err(format!("a NUL in {}", place(&bytes, at)));
-        }
-        String::from_utf8(bytes).map_err(|e| {
-            format!("another encoding (byte {}) in {}", e.utf8_error().valid_up_to(), place(e.as_bytes(), e.utf8_error().valid_up_to()))
-        })?
-    };
-    if text.contains('\0') {
-        return Err("a NUL".into());
-    }
-    Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
-}
-
 /// Names as errors list them: the first of them, and how many more there are.
 pub fn shown_names<T: AsRef<str>>(names: &[T]) -> String {
     const MOST: usize = 20;
@@ -126,13 +74,6 @@ pub fn shown_names<T: AsRef<str>>(names: &[T]) -> String {
         shown += &format!(" and {more} more");
     }
     shown
-}
-
-/// A line as errors show it: quoted, escaped, not too long.
-pub fn shown_line(line: &str) -> String {
-    const MOST: usize = 120;
-    let cut: String = line.trim().chars().take(MOST).collect();
-    if cut.len() < line.trim().len() { format!("{cut:?}...") } else { format!("{cut:?}") }
 }
 
 /// A word as models and people compare it: Unicode's composed form (NFC), single blanks, none around it.

@@ -100,6 +100,9 @@ fn tip(error: &clap::Error) -> Option<String> {
                 _ if is_file && std::env::args().nth(1).is_some_and(|first| first == "config" && first != name) => {
                     Some(format!("to check a configuration: edge-seg config check {name}"))
                 }
+                _ if name.ends_with(".toml") => Some(format!("to run a configuration: edge-seg run --config {name}")),
+                _ if name.ends_with(".esb") => Some(format!("to see what a bundle holds: edge-seg inspect {name}")),
+                _ if name.ends_with(".txt") => Some(format!("to look for a file's words: edge-seg segment PICTURE --tags-file {name}")),
                 _ if is_file => Some(format!("to segment a picture: edge-seg segment {name} --tags \"dog, grass\"")),
                 _ => None,
             }
@@ -109,10 +112,15 @@ fn tip(error: &clap::Error) -> Option<String> {
             if name.starts_with('-') {
                 return meant(&std::env::args().nth(1)?, name.trim_start_matches('-')).map(Into::into);
             }
-            if is_source(&name) || Path::new(&name).exists() {
-                return Some(format!("a video is given as --source {name}"));
+            let command = std::env::args().nth(1)?;
+            if command == "run" && name.ends_with(".toml") {
+                return Some(format!("a configuration is given as --config {name}"));
             }
-            Some(format!("words with spaces between them stand in quotes, as --tags \"red car, dog\"; {name:?} came alone"))
+            if is_source(&name) || Path::new(&name).exists() {
+                return (command == "run").then(|| format!("a video is given as --source {name}"));
+            }
+            matches!(command.as_str(), "run" | "demo" | "segment")
+                .then(|| format!("words with spaces between them stand in quotes, as --tags \"red car, dog\"; {name:?} came alone"))
         }
         _ => None,
     }
@@ -159,11 +167,15 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::SomeFailed) => ExitCode::from(2),
+        Ok(Outcome::SomeFailed) => {
+            edge_seg_terminal::tell_typographic(&Cli::command());
+            ExitCode::from(2)
+        }
         Ok(Outcome::No) => ExitCode::from(1),
         Err(e) if edge_seg_terminal::is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("edge-seg: {}", flags::told(&e));
+            edge_seg_terminal::tell_typographic(&Cli::command());
             ExitCode::from(2)
         }
     }

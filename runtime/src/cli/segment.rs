@@ -113,9 +113,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     };
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
     let outcome = job.run_all(inputs)?;
-    for (option, given) in [("--tags", &args.tags), ("--caption", &args.caption)] {
-        given.iter().for_each(|given| tell_unquoted(option, given, &args.inputs));
-    }
+    tell_unquoted(&args.inputs);
     Ok(outcome)
 }
 

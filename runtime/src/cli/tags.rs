@@ -175,7 +175,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
             }
         }
     }
-    args.caption.iter().for_each(|caption| tell_unquoted("--caption", caption, &args.inputs));
+    tell_unquoted(&args.inputs);
     Ok(outcome)
 }
 

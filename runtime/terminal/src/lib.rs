@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +12,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, Command, Parser};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use edge_seg_bundle::redact::redacted;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -30,11 +31,6 @@ pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
 /// As [`parse`].
 pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -> std::result::Result<C, ExitCode> {
     let typed: Vec<String> = std::env::args().collect();
-    // What has such signs is taken for a word or a file, whose error would tell nothing of them.
-    if let Some(said) = typographic(&C::command(), &typed[1.min(typed.len())..]) {
-        let _ = writeln!(io::stderr(), "{}: {said}", C::command().get_name());
-        return Err(ExitCode::from(2));
-    }
     let parsed = with_negative_numbers(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|mut error| {
         let said = std::error::Error::source(&error).map(ToString::to_string);
@@ -47,6 +43,18 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
             error.remove(ContextKind::SuggestedArg);
             error.remove(ContextKind::SuggestedSubcommand);
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        if error.use_stderr()
+            && let Some(said) = typographic(&C::command(), &typed[1.min(typed.len())..])
+        {
+            let _ = writeln!(io::stderr(), "{}: {}", C::command().get_name(), redacted(&said));
+            return ExitCode::from(2);
+        }
+        let said = error.render().to_string();
+        let shown = redacted(&said);
+        if error.use_stderr() && shown != said {
+            let _ = write!(io::stderr(), "{shown}");
+            return ExitCode::from(2);
         }
         let printed = error.print().and_then(|()| io::stdout().flush());
         match printed {
@@ -65,13 +73,39 @@ const DASHES: [char; 7] = ['\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2
 /// Quotes that they put in the place of `"` and `'`, of which a shell knows nothing.
 const QUOTES: [char; 8] = ['\u{201c}', '\u{201d}', '\u{201e}', '\u{ab}', '\u{bb}', '\u{2018}', '\u{2019}', '\u{201a}'];
 
-/// What to type where an option begins with a typographic dash, or a text with spaces stands in typographic quotes.
+/// Which of them end what others begin.
+const PAIRS: [(char, &str); 6] = [
+    ('\u{201c}', "\u{201d}"),
+    ('\u{201e}', "\u{201c}\u{201d}"),
+    ('\u{ab}', "\u{bb}"),
+    ('\u{bb}', "\u{ab}"),
+    ('\u{2018}', "\u{2019}"),
+    ('\u{201a}', "\u{2018}\u{2019}"),
+];
+
+/// Tells of typographic dashes and quotes in what was typed, where a command has failed: they were taken for words and files, whose errors
+/// tell nothing of them.
+pub fn tell_typographic(program: &Command) {
+    let typed: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(said) = typographic(program, &typed) {
+        let _ = writeln!(io::stderr(), "{}: {}", program.get_name(), redacted(&said));
+    }
+}
+
+/// What to type where an option begins with a typographic dash, or a text with spaces stands in typographic quotes. Names of files, values
+/// of options and what stands behind `--` are what they are.
 fn typographic(program: &Command, typed: &[String]) -> Option<String> {
+    let typed = &typed[..typed.iter().position(|argument| argument == "--").unwrap_or(typed.len())];
     for (at, argument) in typed.iter().enumerate() {
+        if Path::new(argument).exists() {
+            continue;
+        }
         let bare = argument.trim_matches(QUOTES);
         let name = bare.trim_start_matches(|c| c == '-' || DASHES.contains(&c));
         let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
-        if bare.len() > name.len()
+        let is_value = at.checked_sub(1).is_some_and(|before| takes_value(program, &typed[before]));
+        if !is_value
+            && bare.len() > name.len()
             && (bare.starts_with(DASHES) || bare.len() < argument.len() || bare[1..].starts_with(DASHES))
             && let Some(option) = option_of(program, name)
         {
@@ -80,15 +114,25 @@ fn typographic(program: &Command, typed: &[String]) -> Option<String> {
                 "expected an option, found {argument:?}, with a typographic dash or quote; did you mean {option}{value}?"
             ));
         }
-        let ends = |argument: &String| argument.ends_with(QUOTES);
-        if argument.starts_with(QUOTES) && !ends(argument) {
-            let last = typed[at..].iter().position(ends).map(|more| at + more)?;
-            let text = typed[at..=last].join(" ");
-            let plain = text.trim_matches(QUOTES);
-            return Some(format!("expected quotes that the shell knows, found {text}; try: \"{plain}\""));
+        if let Some((open, closes)) = PAIRS.iter().find(|(open, _)| argument.starts_with(*open))
+            && let rest = typed[at + 1..].iter().take_while(|argument| !argument.starts_with('-')).count()
+            && let joined = typed[at..=at + rest].iter().position(|argument| argument.contains(|c| closes.contains(c)))
+            && let Some(more) = joined.filter(|more| *more > 0)
+            && let text = typed[at..=at + more].join(" ")
+            && let Some(plain) = text.strip_prefix(*open).and_then(|text| text.strip_suffix(|c| closes.contains(c)))
+            && !plain.contains(QUOTES)
+        {
+            return Some(format!("expected quotes that the shell knows, found {text}; did you mean \"{plain}\"?"));
         }
     }
     None
+}
+
+/// Whether an option takes what stands behind it, whichever command has it.
+fn takes_value(program: &Command, option: &str) -> bool {
+    let Some(name) = option.strip_prefix("--") else { return false };
+    let takes = |arg: &Arg| arg.get_long() == Some(name) && arg.get_action().takes_values() && !arg.is_require_equals_set();
+    program.get_arguments().any(takes) || program.get_subcommands().any(|inner| takes_value(inner, option))
 }
 
 /// An option as it is typed, by its name, whichever command has it.
@@ -150,7 +194,7 @@ fn slip(program: &Command, typed: &[String], error: &clap::Error) -> Option<Stri
             let option = option.split('=').next()?;
             let having = program.get_subcommands().filter(|inner| inner.get_arguments().any(|arg| arg.get_long() == Some(option)));
             let names: Vec<_> = having.filter(|inner| !inner.is_hide_set()).map(|inner| inner.get_name().to_owned()).collect();
-            let first = names.first()?;
+            let first = names.iter().find(|name| typed.contains(name)).or(names.first())?;
             Some(format!("--{option} stands behind a command ({}): {} {first} --{option} ...", names.join(", "), program.get_name()))
         }
         _ => None,
@@ -230,7 +274,7 @@ struct Message(&'static str);
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            let _ = writeln!(io::stderr(), "{}: {value:?}", self.0);
+            let _ = writeln!(io::stderr(), "{}: {}", self.0, redacted(&format!("{value:?}")));
         }
     }
 }
@@ -255,10 +299,11 @@ pub fn told(error: &anyhow::Error) -> String {
     with_remedy(error, joined(error.chain().map(ToString::to_string)))
 }
 
-/// What was said of an error, and what to try where it is the system that refused and nobody has said so yet.
+/// What was said of an error, without passwords, and what to try where it is the system that refused and nobody has said so yet.
 #[must_use]
 pub fn with_remedy(error: &anyhow::Error, said: String) -> String {
     let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    let said = redacted(&said);
     match refused.and_then(|refused| remedy(refused.kind())) {
         Some(remedy) if !said.contains("try: ") => format!("{said}; try: {remedy}"),
         _ => said,
@@ -437,7 +482,18 @@ mod tests {
             assert!(said(&["segment", typed, "cat"]).unwrap().ends_with("did you mean --tags?"), "{typed}");
         }
         assert!(said(&["\u{2014}tags=a"]).unwrap().ends_with("did you mean --tags=a?"));
-        assert!(said(&["--tags", "\u{201c}cat,", "red", "dog\u{201d}", "x"]).unwrap().ends_with("; try: \"cat, red dog\""));
+        assert!(said(&["--tags", "\u{201c}cat,", "red", "dog\u{201d}", "x"]).unwrap().ends_with("; did you mean \"cat, red dog\"?"));
+        // A value of an option, two words of two arguments, quotes that are no pair, and what stands behind `--`.
+        for right in [
+            &["--tags", "\u{2014}tags"][..],
+            &["\u{2018}90s", "--tags", "the dogs\u{2019}"],
+            &["\u{201c}one\u{201d}", "two\u{201d}"],
+            &["\u{201c}one", "\u{201c}two\u{201d}"],
+            &["\u{201c}one", "two\u{2019}"],
+            &["--", "\u{2014}tags"],
+        ] {
+            assert_eq!(said(right), None, "{right:?}");
+        }
         for right in ["--tags", "\u{2014}rose", "\u{201c}cat\u{201d}", "a\u{2013}b", "-", "--", ""] {
             assert_eq!(said(&[right]), None, "{right}");
         }

@@ -54,6 +54,15 @@ pub(crate) fn names_host(address: &str) -> bool {
     !authority.is_empty() && !authority.starts_with(['?', '#']) && (!authority.starts_with(':') || listens())
 }
 
+/// The digits behind an address's host, if there are any.
+pub(crate) fn port(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (_, port) = host[..host.find(['?', '#']).unwrap_or(host.len())].rsplit_once(':')?;
+    (!port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit())).then_some(port)
+}
+
 pub(crate) const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
 
 /// What was learnt about a stream and the program, kept over every time that it is opened.

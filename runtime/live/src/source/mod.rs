@@ -34,7 +34,6 @@ mod pixels;
 mod query;
 mod raw;
 mod reconnect;
-mod redact;
 mod stills;
 mod synthetic;
 #[cfg(feature = "v4l2")]
@@ -43,12 +42,12 @@ mod watched;
 mod y4m;
 
 pub use crate::fault::Fault;
-pub use open::open_source;
+pub use edge_seg_bundle::redact::redacted;
+pub(crate) use edge_seg_bundle::redact::redacted_address;
+pub use open::{check_source, open_source};
 use options::Stop;
 pub use options::{Notice, Pace, SourceOptions, VideoDecoder};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
-pub use redact::redacted;
-pub(crate) use redact::redacted_address;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -16,7 +16,6 @@ use super::options::{Pace, SourceOptions};
 use super::query::Query;
 use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
-use super::redact::{redacted, redacted_address};
 use super::stills::Stills;
 use super::synthetic::Synthetic;
 #[cfg(feature = "v4l2")]
@@ -24,6 +23,7 @@ use super::v4l2::V4l2Camera;
 use super::watched::Watched;
 use super::y4m::Y4m;
 use super::{Fault, Layout, Matrix, PixelFormat, Rate, ReadFrame, Source, Stop, YuvDecoder};
+use super::{redacted, redacted_address};
 use crate::{Error, Result};
 use edge_seg_model::{Frame, is_picture};
 
@@ -90,20 +90,10 @@ const SCHEMES: [&str; 8] = ["file", "y4m", "mjpeg", "raw", "v4l2", "rpicam", "cs
 /// [`Error::Source`] if the name is wrong or a program is missing, [`Io`](edge_seg_model::Error::Io) if a file cannot be opened.
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let options = &options.of_its_own();
+    check_source(uri)?;
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
-    if uri.is_empty() {
-        return Err(Error::Source { uri: "source".into(), fault: Fault::name(EXPECTED, "an empty name") });
-    }
     let live = options.pace == Pace::Live;
     if let Some(address) = ffmpeg::stream_address(uri) {
-        if address.contains(char::is_whitespace) {
-            let fault = Fault::name("an address without white space, which is written as %20", "one with some");
-            return Err(Error::Source { uri: redacted_address(uri), fault });
-        }
-        if !ffmpeg::names_host(&address) {
-            let fault = Fault::name("an address like rtsp://HOST/PATH or http://USER:PASSWORD@HOST:PORT/PATH", "one without a host");
-            return Err(Error::Source { uri: redacted_address(uri), fault });
-        }
         let quirks = StreamQuirks::default();
         #[cfg(feature = "network")]
         {
@@ -119,20 +109,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             Ok(Box::new(move |frame: &mut Frame| Ok((decoder.read(frame)?, decoder.rate()))))
         }));
     }
-    let (scheme, rest) = match uri.split_once(':') {
-        // A Windows drive or a file name with a colon is no scheme that is known here, and exists.
-        Some((scheme, rest)) if !Path::new(uri).exists() => {
-            (scheme, if scheme == "file" { rest.strip_prefix("//").unwrap_or(rest) } else { rest })
-        }
-        _ => ("file", uri),
-    };
-    if let Some((_, expected)) = NAMELESS.iter().find(|(known, _)| *known == scheme)
-        && rest.len() < uri.len()
-        && rest.split('?').next().is_some_and(|path| path.trim_start_matches('/').is_empty())
-        && !Path::new(rest).is_file()
-    {
-        return Err(fail(Fault::name(*expected, "no name behind the colon")));
-    }
+    let (scheme, rest) = scheme_of(uri);
     match scheme {
         "file" => open_path(uri, Path::new(rest), options),
         "y4m" => {
@@ -198,11 +175,79 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
             Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
-        _ => {
-            let meant = meant_by(scheme, rest).map(|meant| format!("; did you mean {}?", redacted(&meant)));
-            Err(fail(Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))))
-        }
+        _ => Err(fail(unknown_scheme(uri, scheme, rest))),
     }
+}
+
+/// Whether [`open_source`] takes a name, by what it says: whether there is such a camera, file or host is not looked at.
+///
+/// # Errors
+/// [`Error::Source`] if it is wrong.
+pub fn check_source(uri: &str) -> Result<()> {
+    let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
+    if uri.is_empty() {
+        return Err(Error::Source { uri: "source".into(), fault: Fault::name(EXPECTED, "an empty name") });
+    }
+    if let Some(address) = ffmpeg::stream_address(uri) {
+        let wrong = |expected: &str, found: &str| Err(Error::Source { uri: redacted_address(uri), fault: Fault::name(expected, found) });
+        if address.contains(char::is_whitespace) {
+            return wrong("an address without white space, which is written as %20", "one with some");
+        }
+        if !ffmpeg::names_host(&address) {
+            return wrong("an address like rtsp://HOST/PATH or http://USER:PASSWORD@HOST:PORT/PATH", "one without a host");
+        }
+        return match ffmpeg::port(&address) {
+            Some(port) if port.parse::<u16>().is_err() => wrong("a port of 0 to 65535", port),
+            _ => Ok(()),
+        };
+    }
+    let (scheme, rest) = scheme_of(uri);
+    if let Some((_, expected)) = NAMELESS.iter().find(|(known, _)| *known == scheme)
+        && rest.len() < uri.len()
+        && rest.split('?').next().is_some_and(|path| path.trim_start_matches('/').is_empty())
+        && !Path::new(rest).is_file()
+    {
+        return Err(fail(Fault::name(*expected, "no name behind the colon")));
+    }
+    match scheme {
+        "file" => missing_name(uri, rest),
+        "test" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
+            query.size()?;
+            query.fps()?;
+            query.number("frames")?;
+            Ok(())
+        }
+        known if SCHEMES.contains(&known) => Ok(()),
+        _ => Err(fail(unknown_scheme(uri, scheme, rest))),
+    }
+}
+
+/// A name's scheme and what follows it. A Windows drive or a file name with a colon is no scheme that is known here, and exists.
+fn scheme_of(uri: &str) -> (&str, &str) {
+    match uri.split_once(':').filter(|_| !Path::new(uri).exists()) {
+        Some(("file", rest)) => ("file", rest.strip_prefix("//").unwrap_or(rest)),
+        Some(found) => found,
+        None => ("file", uri),
+    }
+}
+
+fn unknown_scheme(uri: &str, scheme: &str, rest: &str) -> Fault {
+    let meant = meant_by(scheme, rest).map(|meant| format!("; did you mean {}?", redacted(&meant)));
+    Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))
+}
+
+/// Whether what is no file is what people call a camera.
+fn missing_name(uri: &str, path: &str) -> Result<()> {
+    let path = Path::new(path);
+    let wrong = |fault| Err(Error::Source { uri: redacted(uri), fault });
+    if uri.starts_with("/dev/video") {
+        return wrong(Fault::name(format!("v4l2://{uri} for a camera"), format!("{uri:?}")));
+    }
+    let Some(meant) = meant_by_name(uri).filter(|_| !path.exists()) else { return Ok(()) };
+    let cameras = cameras(Path::new("/sys/class/video4linux"));
+    let here = if cameras.is_empty() { String::new() } else { format!(" The cameras of this machine: {}", cameras.join(", ")) };
+    wrong(Fault::name("a file, a folder or a source", format!("no file {:?}; did you mean {meant}?{here}", redacted(uri))))
 }
 
 /// The name that was probably meant where no source is called `scheme`: what another program calls it, a slip, or an address without its
@@ -258,10 +303,6 @@ fn reconnecting(
 
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let live = options.pace == Pace::Live;
-    if uri.starts_with("/dev/video") {
-        let fault = Fault::name(format!("v4l2://{uri} for a camera"), format!("{uri:?}"));
-        return Err(Error::Source { uri: redacted(uri), fault });
-    }
     if path.is_dir() {
         return Ok(Box::new(Stills::open(path, options)?));
     }
@@ -270,15 +311,6 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
             Some(animation) => Ok(Box::new(animation)),
             None => Ok(Box::new(Stills::open(path, options)?)),
         };
-    }
-    if !path.exists()
-        && let Some(meant) = meant_by_name(uri)
-    {
-        let cameras = cameras(Path::new("/sys/class/video4linux"));
-        let here = if cameras.is_empty() { String::new() } else { format!(" The cameras of this machine: {}", cameras.join(", ")) };
-        let found = format!("no file {:?}; did you mean {meant}?{here}", redacted(uri));
-        let fault = Fault::name("a file, a folder or a source", found);
-        return Err(Error::Source { uri: redacted(uri), fault });
     }
     // A pipe's writer would find that its reader has gone.
     if !is_fifo(path)? {

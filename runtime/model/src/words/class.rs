@@ -142,6 +142,10 @@ fn split_outside_quotes<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> 
     let is_end = |rest: &str| rest.trim_start_matches([' ', '\t']).chars().next().is_none_or(|c| matches!(c, ',' | ':' | '\n'));
     let quoted_len = |rest: &str| -> Option<usize> {
         let (open, close) = QUOTES.into_iter().find(|(open, _)| rest.starts_with(*open))?;
+        // The apostrophe of a decade, as in '90s, which is typed as an opening quote.
+        if matches!(open, '\'' | '‘') && matches!(&rest.as_bytes()[open.len_utf8()..], [b'0'..=b'9', b'0'..=b'9', b's', ..]) {
+            return None;
+        }
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
         let ends = line.match_indices(close).map(|(at, found)| at + found.len()).filter(|end| *end > open.len_utf8());
         ends.into_iter().find(|end| is_end(&rest[*end..]))
@@ -406,6 +410,8 @@ mod tests {
         assert_eq!(left_out, ["wall, red", "floor"]);
         assert_eq!(read("\"cat\": \"tom, grey\"\n“a, b”").0, ["cat|tom, grey", "a, b"]);
         assert_eq!(read("dog's bowl, cat's, '90s car, 5\" pipe, 6\" pipe").0, ["dog's bowl", "cat's", "'90s car", "5\" pipe", "6\" pipe"]);
+        assert_eq!(read("‘90s car, dogs’").0, ["‘90s car", "dogs’"]);
+        assert_eq!(read("'90s car, dogs'").0, ["'90s car", "dogs'"]);
         // Quotes around a whole list are left over from a shell or an env file.
         let said = parse_words("words", "\"cat, dog\"").unwrap_err().to_string();
         assert!(said.contains("without quotes around them all") && said.ends_with("\"cat, dog\""), "{said}");

@@ -29,15 +29,22 @@ pub fn absent(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
 fn nearest(message: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
     let (found, known) = rest.split_once('`')?;
-    if let Some((name, _)) = options().into_iter().find(|(name, _)| name.split_once('.').is_some_and(|(_, key)| key == found)) {
-        let section = name.split_once('.').map_or("", |(section, _)| section);
-        if !known.contains(&format!("`{found}`")) {
-            return Some(format!("`{found}` belongs into [{section}]"));
-        }
+    let slips = |name: &&str| strsim::damerau_levenshtein(found, name);
+    let best = known.split('`').skip(1).step_by(2).min_by_key(slips);
+    let within = |most: fn(usize) -> usize| best.filter(|best| slips(best) <= most(best.len().max(found.len())));
+    let meant = |best| format!("did you mean `{best}`?");
+    if let Some(best) = within(|_| 1) {
+        return Some(meant(best));
     }
-    let close = |name: &&str| strsim::damerau_levenshtein(found, name);
-    let best = known.split('`').skip(1).step_by(2).min_by_key(close)?;
-    (close(&best) <= best.len().max(found.len()) / 2).then(|| format!("did you mean `{best}`?"))
+    // A name that several sections have, or that is a section's, says too little of what was meant.
+    let names = options();
+    let mut having = names.iter().filter_map(|(name, _)| name.split_once('.')).filter(|(_, key)| *key == found).map(|(section, _)| section);
+    let is_section = names.iter().any(|(name, _)| name.split('.').next() == Some(found));
+    match (having.next(), having.next()) {
+        (Some(section), None) if !is_section && !matches!(found, "fps" | "size") => Some(format!("`{found}` belongs into [{section}]")),
+        (Some(_), _) => None,
+        (None, _) => within(|len| len / 2).map(meant),
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +70,11 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(hint) && error.contains(" line "), "{text}: {error}");
         }
+        for text in ["[words]\nwords = \"dog\"\n", "[output]\nfile = \"x\"\n", "[input]\nfps = 5\n"] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(!error.contains("belongs into"), "{text}: {error}");
+        }
+        assert!(read("[webhook]\nurl = \"http://h\"\n").unwrap_err().to_string().contains("did you mean `urls`?"));
         assert!(read("[background]\nthreshold = 2.0\n").unwrap_err().to_string().contains("0 to 1"));
         assert!(read("[input\n").is_err());
         // The line may hold a password.

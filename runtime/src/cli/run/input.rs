@@ -86,6 +86,11 @@ impl InputArgs {
         Ok(())
     }
 
+    /// Whether the source's name is one, without opening it.
+    pub fn check_name(&self) -> Result<()> {
+        Ok(edge_seg_live::source::check_source(self.uri()?)?)
+    }
+
     fn uri(&self) -> Result<&str> {
         self.source.as_deref().context(
             "--source: expected a camera, a file or a stream, found none; try: --source v4l2:///dev/video0, or in a configuration \

@@ -3,6 +3,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use edge_seg_bundle::redact::redacted;
 use edge_seg_bundle::text::shown_lines;
 use serde::{Deserialize, Serialize};
 use tracing::{Event, Level, Subscriber};
@@ -100,6 +101,6 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
         write!(writer, "edge-seg: {level}")?;
         let mut said = String::new();
         context.field_format().format_fields(Writer::new(&mut said), event)?;
-        writeln!(writer, "{}", shown_lines(&said))
+        writeln!(writer, "{}", shown_lines(&redacted(&said)))
     }
 }

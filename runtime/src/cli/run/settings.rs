@@ -112,6 +112,7 @@ impl Settings {
     /// As [`Self::check`], and whether the files that it names and that are read at the start can be used.
     pub fn check_files(&self) -> Result<()> {
         self.check()?;
+        self.input.check_name()?;
         self.words.specs()?;
         self.model.check_bundle()?;
         self.book()?;

@@ -1,22 +1,42 @@
+//! Texts for messages, without the secrets in them.
+
 /// A text without the passwords of the addresses in it, for messages: what comes before the last `@` of an address, whatever it
 /// holds, and the values of what is named like a secret, in its query or in its path.
+#[must_use]
 pub fn redacted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (scheme, address) = rest.split_at(at + 3);
-        shown.push_str(scheme);
+        shown.push_str(&without_logins(scheme));
         // An address ends at white space; a quote or bracket may belong to a password.
         let (address, behind) = address.split_at(address.find(char::is_whitespace).unwrap_or(address.len()));
         shown.push_str(&without_secrets(address));
         rest = behind;
     }
-    shown + rest
+    shown + &without_logins(rest)
+}
+
+/// A text without what looks like `USER:PASSWORD@HOST`, as people write an address whose scheme they forgot or slipped in.
+fn without_logins(text: &str) -> String {
+    text.split_inclusive(char::is_whitespace).map(without_login).collect()
+}
+
+fn without_login(word: &str) -> String {
+    let is_host = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || c == '[');
+    let ends = word.rmatch_indices('@').map(|(at, _)| at).find(|at| is_host(&word[at + 1..]));
+    let Some((ends, colon)) = ends.and_then(|ends| word[..ends].find(':').map(|colon| (ends, colon))) else { return word.to_owned() };
+    let starts = word[..colon].find(|c: char| "\"'`([{<=".contains(c)).map_or(0, |at| at + 1);
+    if colon <= starts || ends == colon + 1 {
+        return word.to_owned();
+    }
+    format!("{}***{}", &word[..starts], &word[ends..])
 }
 
 /// One address without its secrets: as [`redacted`], white space included, and without the last part of an RTMP path, which is a key
 /// to the server that takes the video.
-pub(crate) fn redacted_address(address: &str) -> String {
+#[must_use]
+pub fn redacted_address(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let shown = without_secrets(rest);
     if !scheme.to_ascii_lowercase().starts_with("rtmp") {
@@ -106,5 +126,20 @@ mod tests {
         }
         assert_eq!(redacted("v4l2:///dev/video0?size=640x480"), "v4l2:///dev/video0?size=640x480");
         assert_eq!(redacted("nothing"), "nothing");
+    }
+    #[test]
+    fn logins_without_a_scheme_are_hidden_and_what_is_none_is_not() {
+        for (text, shown) in [
+            ("rtsp:/admin:PW@h/s", "***@h/s"),
+            ("no file \"admin:PW@192.168.1.20\"", "no file \"***@192.168.1.20\""),
+            ("--webhook=u:P=W@h x", "--webhook=***@h x"),
+            ("source = 'admin:P@W@h'", "source = '***@h'"),
+            ("rtps://u:PW@h pi:PW@h", "rtps://***@h ***@h"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+        for plain in ["git@host:path", "a@b", "edge-seg: pi@host: refused", "12:30 @ 5", ":@h", "cat: \"tom\""] {
+            assert_eq!(redacted(plain), plain);
+        }
     }
 }
