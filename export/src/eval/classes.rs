@@ -17,7 +17,8 @@ pub(super) const VOID: u32 = 255;
 pub(super) const NOTHING: u32 = u32::MAX;
 
 /// What tables call the column of numbers.
-const IDS: [&str; 9] = ["idx", "index", "value", "pixel value", "class_id", "category_id", "label_id", "class_index", "number"];
+const IDS: [&str; 13] =
+    ["idx", "index", "value", "pixelvalue", "classid", "categoryid", "labelid", "classindex", "number", "nr", "no", "num", "code"];
 const COLOURS: [&str; 2] = ["colour", "color"];
 /// What tables call what is none of their classes.
 const BACKGROUNDS: [&str; 3] = ["background", "_background_", "__background__"];
@@ -101,7 +102,7 @@ impl ClassTable {
         let has_header = !first.trim_start().starts_with(|c: char| c.is_ascii_digit());
         let wrong = |number: usize, expected: String, found: String| Error::file(place, format!("line {number}"), expected, found);
         if !has_header {
-            let numbered = |&(number, line): &(usize, &str)| match lists::numbered(line) {
+            let numbered = |&(number, line): &(usize, &str)| match lists::numbered(lists::without_comment(line)) {
                 // Behind a colon, comma or semicolon in it comes another word for it, behind a tab another column.
                 Some((id, name)) if !name.contains('\t') => Ok(vec![
                     id.to_string(),
@@ -135,7 +136,7 @@ impl ClassTable {
         }
         let position = |names: &[&str]| columns.iter().position(|c| names.iter().any(|name| c.eq_ignore_ascii_case(name)));
         let colour = [position(&["r", "red"]), position(&["g", "green"]), position(&["b", "blue"])];
-        let has_numbers = position(&[&["id"][..], &IDS].concat()).is_some();
+        let has_numbers = columns.iter().any(|column| [&["id"][..], &IDS].concat().contains(&&*lists::plain_column(column)));
         // CamVid's table of colours numbers nothing: its label pictures hold colours.
         if let ([Some(r), Some(g), Some(b)], None) = (colour, position(&COLOURS)) {
             for (at, row) in rows.iter_mut().enumerate() {
@@ -254,7 +255,8 @@ impl ClassTable {
             "name" => lists::name_column(&self.columns, &self.rows),
             _ => {
                 let others: &[&str] = if name == "id" { &IDS } else { &[] };
-                let named = |name: &&str| self.columns.iter().position(|c| c.eq_ignore_ascii_case(name));
+                let named =
+                    |name: &&str| self.columns.iter().position(|c| c.eq_ignore_ascii_case(name) || lists::plain_column(c) == **name);
                 // Beside a column `class_name`.
                 let is_of_numbers = |at: &usize| name == "id" && self.rows.iter().all(|row| row[*at].parse::<u32>().is_ok());
                 [name]
@@ -271,16 +273,17 @@ impl ClassTable {
     fn values(&self, named: Option<&str>) -> Result<usize> {
         match named {
             Some(name) => self.column(name),
-            None if self.rows.iter().all(|row| row[0].parse::<u32>().is_err()) => Ok(self.column("id").unwrap_or(0)),
+            None if is_colour_part(&self.columns[0]) || self.rows.iter().all(|row| row[0].parse::<u32>().is_err()) => {
+                Ok(self.column("id").unwrap_or(0))
+            }
             None => Ok(0),
         }
     }
 
     /// Which of several columns of numbers label pictures are taken to hold; nothing where there is one alone, or it was named.
     pub fn values_told(&self, named: Option<&str>) -> Option<String> {
-        let is_colour = |name: &str| ["r", "g", "b", "red", "green", "blue"].iter().any(|part| name.eq_ignore_ascii_case(part));
         let is_of_numbers = |at: &usize| self.rows.iter().all(|row| row[*at].parse::<i32>().is_ok());
-        let columns = (0..self.columns.len()).filter(|at| !is_colour(&self.columns[*at]) && is_of_numbers(at));
+        let columns = (0..self.columns.len()).filter(|at| !is_colour_part(&self.columns[*at]) && is_of_numbers(at));
         let numbers: Vec<&str> = columns.map(|at| self.columns[at].as_str()).collect();
         let chosen = self.values(named).ok().filter(|_| named.is_none() && numbers.len() > 1)?;
         let others = numbers.iter().filter(|name| **name != self.columns[chosen]).copied().collect::<Vec<_>>();
@@ -441,6 +444,11 @@ impl View {
 fn is_void(name: &str) -> bool {
     let words = name.split(|c: char| !c.is_alphanumeric());
     words.into_iter().any(|word| ["ignore", "ignored", "void"].iter().any(|mark| word.eq_ignore_ascii_case(mark)))
+}
+
+/// Whether a column holds red, green or blue.
+fn is_colour_part(column: &str) -> bool {
+    ["r", "g", "b", "red", "green", "blue"].iter().any(|part| column.eq_ignore_ascii_case(part))
 }
 
 /// `255,0,0,cat` or `cat,255,0,0`: a name and the colour of its pixels.
@@ -695,6 +703,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_found_whatever_their_column_is_called() {
+        for header in ["Class Index,Name", "Class ID,Name", "Nr,Name", "No.,Name", "num,Name", "code,Name"] {
+            let (id, name) = header.split_once(',').unwrap();
+            let table = ClassTable::parse("t", &format!("{name},{id}\ncat,7\ndog,9\n")).unwrap();
+            let view = table.view("id", None, Names::Plain, &[]).unwrap();
+            assert_eq!([7, 9].map(|value| view.label(value)), [Some(Some(1)), Some(Some(2))], "{header}");
+        }
+        let table = ClassTable::parse("t", "r,g,b,name\n255,0,0,cat\n0,128,0,dog\n").unwrap();
+        assert_eq!(table.colours(Path::new("nowhere"), None).unwrap(), HashMap::from([(0xff_00_00, 0), (0x00_80_00, 1)]));
+        for text in ["1 255 0 0 cat\n5 0 128 0 dog\n", "1,cat,255,0,0\n5,dog,0,128,0\n", "cat 255 0 0 1\ndog 0 128 0 5\n"] {
+            let table = ClassTable::parse("t", text).unwrap();
+            let colours = table.colours(Path::new("nowhere"), None).unwrap();
+            assert_eq!(colours, HashMap::from([(0xff_00_00, 1), (0x00_80_00, 5)]), "{text:?}");
+        }
+    }
+
+    #[test]
     fn rows_of_names_and_colours_are_read() {
         for text in ["255,0,0,cat\n0,128,0,red wall\n", "cat,255,0,0\nred wall,0,128,0\n", "cat;255;0;0\nred wall;0;128;0\n"] {
             let table = ClassTable::parse("t", text).unwrap();
@@ -713,6 +738,8 @@ mod tests {
             assert_eq!(is_void(name), ignored, "{name}");
         }
         assert_eq!([plain("dining_table"), plain("sky-other-merged"), plain("red wall")], ["dining table", "sky", "red wall"]);
+        let table = ClassTable::parse("t", "1 cat # kitten\n2 C# book\n").unwrap();
+        assert_eq!(table.rows, [["1", "cat"], ["2", "C# book"]]);
         let table = ClassTable::parse("t", "1,dining table\n").unwrap();
         assert_eq!(table.categories("t", &[listed(9, "dining_table")], None).unwrap()[&9], 1);
     }

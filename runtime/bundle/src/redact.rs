@@ -69,7 +69,7 @@ fn without_value(part: &str) -> String {
     let mut key = 0;
     for (at, c) in part.char_indices() {
         match c {
-            '=' if SECRETS.iter().any(|secret| part[key..at].to_ascii_lowercase().contains(secret)) => {
+            '=' if is_secret(&part[key..at]) => {
                 return format!("{}***", &part[..=at]);
             }
             '=' | '/' | '?' | ';' | '#' => key = at + 1,
@@ -79,10 +79,18 @@ fn without_value(part: &str) -> String {
     part.to_owned()
 }
 
-/// Parts of the names of values that are nobody's business.
+/// Whether a value of this name is nobody's business.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRETS.iter().any(|secret| name.contains(secret)) || SHORT_SECRETS.contains(&name.as_str())
+}
+
+/// Whole names of such values: `code` begins `codec` too.
+const SHORT_SECRETS: [&str; 4] = ["p", "st", "code", "pin"];
+/// Parts of the names of such values.
 const SECRETS: [&str; 18] = [
-    "user", "usr", "login", "pas", "psw", "pwd", "token", "secret", "auth", "key", "cred", "sig", "sid", "session", "ticket", "jwt",
-    "hash", "streamid",
+    "user", "usr", "login", "pas", "psw", "pw", "token", "secret", "auth", "key", "cred", "sig", "sid", "session", "ticket", "jwt", "hash",
+    "streamid",
 ];
 
 #[cfg(test)]
@@ -111,6 +119,9 @@ mod tests {
             ("rtsp://me:1/2=3@10.0.0.7/x", "rtsp://***@10.0.0.7/x"),
             ("http://h/x?password=a/b?c#d&size=3", "http://h/x?password=***&size=3"),
             ("srt://h:9?latency=20&passphrase=it&streamid=publish:a:me:it", "srt://h:9?latency=20&passphrase=***&streamid=***"),
+            ("http://h/x?u=me&pw=it&size=3", "http://h/x?u=me&pw=***&size=3"),
+            ("https://h/x.m3u8?st=it&e=3&code=it&p=it", "https://h/x.m3u8?st=***&e=3&code=***&p=***"),
+            ("http://h/x?codec=h264&stream=1&pt=96", "http://h/x?codec=h264&stream=1&pt=96"),
             ("http://h/a=b/c?d=e&f=g", "http://h/a=b/c?d=e&f=g"),
         ] {
             assert_eq!((redacted(address), redacted_address(address)), (shown.to_owned(), shown.to_owned()));

@@ -70,8 +70,10 @@ const STALL: Duration = Duration::from_secs(10);
 const FINISH: Duration = Duration::from_secs(2);
 /// What is on its way by SRT is dropped when the sender closes: how long that stays open beyond the latency which its address asks for.
 const HELD_BACK: Duration = Duration::from_secs(1);
-/// Where no address asks for more.
-const LONGEST_LATENCY: Duration = Duration::from_secs(8);
+/// The receiver's latency counts too where it is the larger, and the sender is not told it: a film stays open for so long at least.
+const FILM_HELD_BACK: Duration = Duration::from_secs(8);
+/// Whatever latency an address asks for.
+const LONGEST_HELD_BACK: Duration = Duration::from_secs(120);
 /// A child that takes frames for so long has reached its place.
 const REACHED: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.
@@ -291,7 +293,7 @@ impl Sender {
         }
         let Some(child) = self.child.take() else { return Ok(()) };
         if self.target == Target::Srt {
-            std::thread::sleep(HELD_BACK + srt_latency(&self.place).min(LONGEST_LATENCY));
+            std::thread::sleep(held_back(&self.place, self.waits));
         }
         child.consumer.finish(if self.waits { STALL } else { FINISH }).map_err(|fault| self.fault(fault))
     }
@@ -329,6 +331,12 @@ impl Sender {
     }
 }
 
+/// How long a sender by SRT stays open behind its last picture.
+fn held_back(address: &str, is_film: bool) -> Duration {
+    let asked = HELD_BACK.saturating_add(srt_latency(address)).min(LONGEST_HELD_BACK);
+    if is_film { asked.max(FILM_HELD_BACK) } else { asked }
+}
+
 /// The latency that an address of SRT asks for, in its options for ffmpeg, which are in microseconds.
 fn srt_latency(address: &str) -> Duration {
     let (_, query) = address.split_once('?').unwrap_or_default();
@@ -346,6 +354,16 @@ mod tests {
         assert_eq!(srt_latency("srt://host:9000"), Duration::ZERO);
         assert_eq!(srt_latency("srt://host:9000?latency=200000&peerlatency=3000000&passphrase=latency"), Duration::from_secs(3));
         assert_eq!(srt_latency("srt://host:9000?latency=-1&rcvlatency=5000000"), Duration::ZERO);
+        for (address, film, live) in [
+            ("srt://host:9000", 8, 1),
+            ("srt://host:9000?latency=1500000", 8, 2),
+            ("srt://host:9000?latency=10000000", 11, 11),
+            ("srt://host:9000?latency=60000000", 61, 61),
+            ("srt://host:9000?latency=18446744073709551615", 120, 120),
+        ] {
+            let held = [true, false].map(|is_film| held_back(address, is_film).as_secs());
+            assert_eq!(held, [film, live], "{address}");
+        }
     }
 
     #[test]

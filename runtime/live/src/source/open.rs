@@ -16,6 +16,7 @@ use super::options::{Pace, SourceOptions};
 use super::query::Query;
 use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
+use super::redacted_address;
 use super::stills::Stills;
 use super::synthetic::Synthetic;
 #[cfg(feature = "v4l2")]
@@ -23,7 +24,6 @@ use super::v4l2::V4l2Camera;
 use super::watched::Watched;
 use super::y4m::Y4m;
 use super::{Fault, Layout, Matrix, PixelFormat, Rate, ReadFrame, Source, Stop, YuvDecoder};
-use super::{redacted, redacted_address};
 use crate::{Error, Result};
 use edge_seg_model::{Frame, is_picture};
 
@@ -91,13 +91,13 @@ const SCHEMES: [&str; 8] = ["file", "y4m", "mjpeg", "raw", "v4l2", "rpicam", "cs
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let options = &options.of_its_own();
     check_source(uri)?;
-    let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
+    let fail = |fault: Fault| Error::Source { uri: redacted_address(uri), fault };
     let live = options.pace == Pace::Live;
     if let Some(address) = ffmpeg::stream_address(uri) {
         let quirks = StreamQuirks::default();
         #[cfg(feature = "network")]
         {
-            let (uri, inner) = (redacted(uri), options.clone());
+            let (uri, inner) = (redacted_address(uri), options.clone());
             return Ok(Box::new(Reconnecting::new(options.clone(), move || {
                 let camera = NetworkCamera::new(address.clone(), &inner, &quirks);
                 Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop(), camera }))
@@ -157,10 +157,20 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             #[cfg(feature = "v4l2")]
             {
                 let query = Query::parse(query, &V4l2Camera::KEYS).map_err(fail)?;
+                if !path.starts_with('/') {
+                    let meant = match path.parse::<u32>() {
+                        Ok(number) => format!("/dev/video{number}"),
+                        Err(_) if path.starts_with("dev/") => format!("/{path}"),
+                        Err(_) if path.starts_with("video") => format!("/dev/{path}"),
+                        Err(_) => "/dev/video0".into(),
+                    };
+                    let found = format!("{path:?}; did you mean v4l2://{meant}?");
+                    return Err(fail(Fault::name("v4l2: and the path of a camera", found)));
+                }
                 let camera = V4l2Camera::parse(path.strip_prefix("//").unwrap_or(path), &query)?;
                 let (uri, inner) = (uri.to_owned(), options.clone());
                 Ok(Box::new(Reconnecting::new(options.clone(), move || {
-                    let mut camera = camera.start(&inner).map_err(|fault| Error::Source { uri: redacted(&uri), fault })?;
+                    let mut camera = camera.start(&inner).map_err(|fault| Error::Source { uri: redacted_address(&uri), fault })?;
                     stream(&uri, true, &inner, move |frame| Ok((camera.read(frame)?, camera.rate())))
                 })))
             }
@@ -184,7 +194,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
 /// # Errors
 /// [`Error::Source`] if it is wrong.
 pub fn check_source(uri: &str) -> Result<()> {
-    let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
+    let fail = |fault: Fault| Error::Source { uri: redacted_address(uri), fault };
     if uri.is_empty() {
         return Err(Error::Source { uri: "source".into(), fault: Fault::name(EXPECTED, "an empty name") });
     }
@@ -233,21 +243,21 @@ fn scheme_of(uri: &str) -> (&str, &str) {
 }
 
 fn unknown_scheme(uri: &str, scheme: &str, rest: &str) -> Fault {
-    let meant = meant_by(scheme, rest).map(|meant| format!("; did you mean {}?", redacted(&meant)));
-    Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))
+    let meant = meant_by(scheme, rest).map(|meant| format!("; did you mean {}?", redacted_address(&meant)));
+    Fault::name(EXPECTED, format!("{:?}{}", redacted_address(uri), meant.unwrap_or_default()))
 }
 
 /// Whether what is no file is what people call a camera.
 fn missing_name(uri: &str, path: &str) -> Result<()> {
     let path = Path::new(path);
-    let wrong = |fault| Err(Error::Source { uri: redacted(uri), fault });
+    let wrong = |fault| Err(Error::Source { uri: redacted_address(uri), fault });
     if uri.starts_with("/dev/video") {
         return wrong(Fault::name(format!("v4l2://{uri} for a camera"), format!("{uri:?}")));
     }
     let Some(meant) = meant_by_name(uri).filter(|_| !path.exists()) else { return Ok(()) };
     let cameras = cameras(Path::new("/sys/class/video4linux"));
     let here = if cameras.is_empty() { String::new() } else { format!(" The cameras of this machine: {}", cameras.join(", ")) };
-    wrong(Fault::name("a file, a folder or a source", format!("no file {:?}; did you mean {meant}?{here}", redacted(uri))))
+    wrong(Fault::name("a file, a folder or a source", format!("no file {:?}; did you mean {meant}?{here}", redacted_address(uri))))
 }
 
 /// The name that was probably meant where no source is called `scheme`: what another program calls it, a slip, or an address without its
@@ -296,7 +306,7 @@ fn reconnecting(
 ) -> Box<dyn Source> {
     let (uri, inner) = (uri.to_owned(), options.clone());
     Box::new(Reconnecting::new(options.clone(), move || {
-        let mut read = start(&inner).map_err(|fault| Error::Source { uri: redacted(&uri), fault })?;
+        let mut read = start(&inner).map_err(|fault| Error::Source { uri: redacted_address(&uri), fault })?;
         stream(&uri, true, &inner, move |frame| read(frame))
     }))
 }
@@ -314,13 +324,18 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     }
     // A pipe's writer would find that its reader has gone.
     if !is_fifo(path)? {
-        File::open(path).map_err(Error::io(path))?;
+        let mut start = Vec::new();
+        File::open(path).and_then(|file| file.take(23).read_to_end(&mut start)).map_err(Error::io(path))?;
+        if start == b"version https://git-lfs" {
+            let fault = Fault::name("a video", "a Git LFS pointer in place of the file; run `git lfs pull`");
+            return Err(Error::Source { uri: redacted_address(uri), fault });
+        }
     }
     let mut child = Decoder::start(Input::File(path.into()), options, live, &StreamQuirks::default())
-        .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
+        .map_err(|fault| Error::Source { uri: redacted_address(uri), fault })?;
     let read = Box::new(move |frame: &mut Frame| Ok((child.read(frame)?, child.rate())));
     let decoder = Some(ffmpeg::PROGRAM.name);
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop(), rate: None, decoder, read }))
+    Ok(Box::new(Stream { uri: redacted_address(uri), live, stop: options.stop(), rate: None, decoder, read }))
 }
 
 fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
@@ -370,7 +385,7 @@ fn stream(
     options: &SourceOptions,
     read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
 ) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop(), rate: None, decoder: None, read: Box::new(read) }))
+    Ok(Box::new(Stream { uri: redacted_address(uri), live, stop: options.stop(), rate: None, decoder: None, read: Box::new(read) }))
 }
 
 /// A stream that cannot be opened again, and is watched where it may stall.

@@ -257,8 +257,15 @@ pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 /// # Errors
 /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Words`](edge_seg_model::Error::Words) with the line if it cannot be understood.
 pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
-    if path.extension().is_some_and(|e| e == "json") {
-        return parse_words_json(&path.display().to_string(), read_text_within(path, MAX_FILE_BYTES)?.as_bytes());
+    let text = read_text_within(path, MAX_FILE_BYTES)?;
+    let is_json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    if is_json || text.trim_start().starts_with(['[', '{']) {
+        // Lists of other tools are JSON of another kind.
+        match parse_words_json(&path.display().to_string(), text.as_bytes()) {
+            Ok(specs) => return Ok(specs),
+            Err(error) if !is_listed(&text) || is_json && read_class_lines(path).is_err() => return Err(error),
+            Err(_) => {}
+        }
     }
     let specs = read_class_lines(path)?.into_iter().map(|(place, class, settings)| {
         let mut spec = WordSpec::from(class);
@@ -268,6 +275,15 @@ pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
         Ok(spec)
     });
     specs.collect()
+}
+
+/// Whether JSON is another tool's list of names, and no list of words with a mistake in it.
+fn is_listed(text: &str) -> bool {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(keys)) => !keys.contains_key("words"),
+        Ok(serde_json::Value::Array(entries)) => entries.iter().all(|entry| entry.get("id").is_some()),
+        _ => false,
+    }
 }
 
 /// Reads a JSON list of words, or an object with such a list as `words`.
@@ -318,6 +334,25 @@ mod tests {
         assert_eq!(second[0].colour, first[0].colour, "a's is free again");
         let colours: std::collections::HashSet<_> = second.iter().map(|w| w.colour).collect();
         assert_eq!(colours.len(), 3);
+    }
+
+    #[test]
+    fn files_of_words_in_json_are_read_whatever_their_names_end_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            read_words_file(&folder.path().join(name)).map_err(|e| e.to_string())
+        };
+        let words = r#"[{"name": "cat", "synonyms": ["kitten"], "threshold": 0.5}, "dog"]"#;
+        for name in ["w.json", "w.JSON", "w.txt", "w"] {
+            let read = read(name, words).unwrap();
+            assert_eq!((read[0].synonyms.as_slice(), read[0].threshold), (&["kitten".to_owned()][..], Some(0.5)), "{name}");
+        }
+        for listed in [r#"{"id2label": {"0": "cat", "1": "dog"}}"#, r#"{"names": ["cat", "dog"]}"#, r#"{"0": "cat", "1": "dog"}"#] {
+            let names: Vec<String> = read("id2label.json", listed).unwrap().into_iter().map(|word| word.name).collect();
+            assert_eq!(names, ["cat", "dog"], "{listed}");
+        }
+        assert!(read("w.json", r#"[{"name": "cat", "treshold": 0.5, "on": true}]"#).unwrap_err().contains("name, synonyms"));
     }
 
     #[test]

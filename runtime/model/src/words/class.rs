@@ -6,7 +6,8 @@ use edge_seg_bundle::text::hidden;
 use unicode_normalization_alignments::char::is_combining_mark;
 
 use super::lists::{
-    LANGUAGES, Listed, QUOTES, content, is_labelme_mark, is_plain_label_map, read_listed, read_table, split_row, unquoted, without_bullets,
+    LANGUAGES, Listed, QUOTES, content, is_labelme_mark, is_only_header, is_plain_label_map, read_listed, read_table, split_row,
+    split_synonyms, unquoted, usual_sign, usual_signs, without_bullets, without_number,
 };
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
@@ -17,11 +18,6 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 pub const MAX_CLASSES: usize = u16::MAX as usize;
 /// Longest word, in characters: longer than any text that a text model takes whole.
 const MAX_WORD_CHARS: usize = 1000;
-
-/// Line ends that are not `\n`: next line, line and paragraph separator, vertical tab, form feed.
-const OTHER_LINE_ENDS: [char; 5] = ['\u{85}', '\u{2028}', '\u{2029}', '\u{b}', '\u{c}'];
-/// What tables of one column call it.
-const HEADERS: [&str; 10] = ["name", "names", "class", "classes", "label", "labels", "category", "categories", "class_name", "label_name"];
 
 /// A thing to look for: the name that is reported and the words that stand for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +77,8 @@ pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)>
 
 fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (mut classes, mut left_out) = (Vec::new(), Vec::new());
+    let usual: String = list.chars().map(usual_sign).collect();
+    let list = usual.as_str();
     let entries = split_outside_quotes(list, &[',', '\n']);
     check_is_line(place, list, &entries)?;
     if let [entry] = entries.as_slice()
@@ -204,9 +202,9 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
         listed.synonyms.into_iter().for_each(|word| class.add_word(word));
         class
     };
-    // What editors and spreadsheets end lines with beside the usual; in JSON they are a string's own.
-    let ended = (!text.trim_start().starts_with(['[', '{'])).then(|| text.replace(OTHER_LINE_ENDS, "\n"));
-    let text = ended.as_deref().unwrap_or(text);
+    // In JSON they are a string's own.
+    let usual = (!text.trim_start().starts_with(['[', '{'])).then(|| usual_signs(text));
+    let text = usual.as_deref().unwrap_or(text);
     if let Some(listed) = read_listed(place, text)? {
         // Label maps number the background too; it is no word to look for.
         let is_map = listed.iter().any(|l| l.colour.is_some()) || is_plain_label_map(text);
@@ -241,6 +239,20 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
             Some((name, words)) => (Some(unquoted(name.trim()).to_string()), words),
             None => (None, written),
         };
+        if let (Some(_), Some((before, behind))) = (&name, written.split_once(':')) {
+            let is_quoted = unquoted(before.trim()) != before.trim();
+            if before.contains([',', ';']) && !is_quoted {
+                return Err(wrong("one class a line, or quotes around a name with a comma in it"));
+            }
+            if !behind.contains(['"', '“', '\'']) && split_synonyms(behind).1.is_some() {
+                return Err(wrong("one class a line, with commas between the other words for it"));
+            }
+            if is_only_header(before) && behind.contains([',', ';']) {
+                return Err(wrong(
+                    "one class a line; a list behind its key is written `names: [cat, dog]`, and `\"names\": cat, dog` if it is a word",
+                ));
+            }
+        }
         by_comma += usize::from(name.is_none() && words.contains(separator_of(words)));
         let separator = separator_of(words);
         if separator == ';' && words.contains(',') {
@@ -260,7 +272,11 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
         words.for_each(|word| class.add_word(tidy_word(&word)));
         let odd = |word: &String| {
             let stray = |c| matches!(c, '=' | '{' | '}' | '\\');
-            word.contains(stray) || word.starts_with(['"', '[', ']', '<']) || word.starts_with("//") || word.ends_with(['"', '[', '>'])
+            word.contains(stray)
+                || word.starts_with(['"', '[', ']', '<'])
+                || word.starts_with("//")
+                || word.ends_with(['"', '[', '>'])
+                || ends_with_colour(word)
         };
         if let Some(word) = class.words.iter().find(|word| odd(word)) {
             return Err(wrong(&format!("one class a line, {} being no word", shown_line(word))));
@@ -268,7 +284,7 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
         classes.push((place, class, settings));
     }
     // Each could be a table without a header.
-    if lines.len() > 1 && by_comma == lines.len() {
+    if lines.len() > 1 && by_comma > 1 {
         tracing::info!("{place}: what stands behind the commas is taken for other words for the first of each line");
     }
     let ends_with_number = |line: &str| line.rsplit_once(' ').is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit()));
@@ -286,7 +302,9 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
     };
     let Some(&(first, header)) = lines.first() else { return Ok(()) };
     let fields: Vec<String> = split_row(header, ',').iter().map(|field| field.to_lowercase()).collect();
-    if lines.len() > 1 && (HEADERS.contains(&unquoted(header).to_lowercase().as_str()) || is_of_languages(&fields)) {
+    // What pandas calls a column without a name.
+    let is_of_pandas = header == "0" && lines[1..].iter().all(|(_, line)| line.contains(char::is_alphabetic));
+    if lines.len() > 1 && (is_only_header(unquoted(header)) || is_of_languages(&fields) || is_of_pandas) {
         return wrong(first, "a word; take the line away if it is a header, or write `NAME:` if it is a word", header);
     }
     let written: Vec<&str> = text.lines().collect();
@@ -296,15 +314,22 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
     if let Some(at) = block.or(count) {
         return wrong(lines[at].0, "one class a line, or YAML with a key `names`, as Ultralytics' data.yaml has it", lines[at].1);
     }
+    if let Some((number, line)) = without_number(lines) {
+        return wrong(number, "a number behind each name, as other lines have, or behind none", line);
+    }
     let has_score = |line: &str| {
         let number = line.rsplit_once([' ', '\t', ',', ';']).filter(|(_, number)| number.contains('.'));
         number.and_then(|(_, number)| number.trim().parse().ok()).is_some_and(|number: f32| (0.0..=1.0).contains(&number))
     };
     let is_number = |field: &String| field.parse::<f64>().is_ok();
     let has_number = |line: &str| {
-        let fields = split_row(line, if line.contains(';') { ';' } else { ',' });
+        let fields = split_row(line, [';', ','].into_iter().find(|c| line.contains(*c)).unwrap_or(':'));
         fields.len() > 1 && (is_number(&fields[0]) || fields.last().is_some_and(is_number))
     };
+    // A name or two may end so: `USB 1.0`.
+    if lines.len() > 2 && lines.iter().all(|(_, line)| has_score(line)) {
+        return wrong(first, "a word without a number; a threshold is written `cat | threshold 0.5`", header);
+    }
     if lines.iter().all(|(_, line)| has_number(line)) {
         return wrong(
             first,
@@ -312,11 +337,13 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
             header,
         );
     }
-    // A name or two may end so: `USB 1.0`.
-    match lines.len() > 2 && lines.iter().all(|(_, line)| has_score(line)) {
-        true => wrong(first, "a word without a number; a threshold is written `cat | threshold 0.5`", header),
-        false => Ok(()),
-    }
+    Ok(())
+}
+
+/// Whether a word is a colour as screens have it, or ends with one.
+fn ends_with_colour(word: &str) -> bool {
+    let last = word.rsplit(' ').next().unwrap_or_default();
+    last.strip_prefix('#').is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Whether a header names languages, by their codes.
@@ -391,8 +418,9 @@ mod tests {
             let error = parse_words("words", wrong).unwrap_err().to_string();
             assert!(error.contains(said), "{wrong:?}: {error}");
         }
-        let tags = parse_classes("--tags", "cat, red car: sports car : coupe,").unwrap();
-        assert_eq!(tags, classes);
+        for list in ["cat, red car: sports car : coupe,", "cat，red car：sports car：coupe", "cat、red car: sports car: coupe"] {
+            assert_eq!(parse_classes("--tags", list).unwrap(), classes, "{list}");
+        }
         for list in ["cat, -wall", "-wall"] {
             let error = parse_classes("--tags", list).unwrap_err().to_string();
             assert!(error.contains("is a background word") && error.ends_with("\"-wall\""), "{error}");
@@ -490,6 +518,16 @@ mod tests {
             "64 128 64\tcat\n192 0 128\t\tred wall\n",
             "64,128,64,cat\n192,0,128,red wall\n",
             "cat 255 0 0\nred wall 192 0 128\n",
+            "1 255 0 0 cat\n2 192 0 128 red wall\n",
+            "1 cat 255 0 0\n2 red wall 192 0 128\n",
+            "255 0 0 cat 1\n192 0 128 red wall 2\n",
+            "cat,255,0,0,1\nred wall,192,0,128,2\n",
+            "1;cat;255;0;0\n2;red wall;192;0;128\n",
+            "0\u{a0}cat\n1\u{a0}red\u{a0}wall\n",
+            "0：cat\n1：red wall\n",
+            "{\"classes\": [\"cat\", \"red wall\"], \"labels\": {\"a\": 0, \"b\": 1}}",
+            "label,count\ncat,3\nred wall,\n",
+            "name,price\ncat,\nred wall\n",
             "cat,255,0,0\nred wall, 192, 0, 128\n",
             "name,r,g,b\ncat,64,128,64\nred wall,192,0,128\n",
             ",name\n0,cat\n1,red wall\n",
@@ -539,6 +577,8 @@ mod tests {
             "person: person in shirt\ndog's\n",
             "person, person in shirt\ndog's\n",
             "person;person in shirt\ndog's\n",
+            "person：person in shirt\ndog's\n",
+            "[{\"name\": \"person\", \"synonyms\": [\"person in shirt\"]}, \"dog's\"]",
             "\"person, person in shirt\"\ndog's\n",
             "\"person\", \"person in shirt\"\ndog's\n",
             "person: \"person in shirt\", person\ndog's\n",
@@ -651,6 +691,22 @@ mod tests {
             ("names:\n- \"T\\qr\"\n", "words.txt:2: expected `names:`"),
             ("0 cat:\n1 dog\n", "words.txt:1: expected a name before the colon"),
             ("[1, 2]", "JSON list of names"),
+            ("1 255 0 0 cat\n1 192 0 128 dog\n", "words.txt:2: expected one number for each class"),
+            ("dog, grass, car: taxi: van\n", "words.txt:1: expected one class a line, or quotes"),
+            ("cat:kitten,dog:puppy\nsky\n", "words.txt:1: expected one class a line, with commas"),
+            ("classes: cat, dog\n", "words.txt:1: expected one class a line; a list behind its key"),
+            ("cat、dog、bird\n", "words.txt:1: expected one class a line"),
+            ("Class Name\ncat\ndog\n", "words.txt:1: expected a word; take the line away"),
+            ("display_name\ncat\n", "words.txt:1: expected a word; take the line away"),
+            ("Klasse\nKatze\n", "words.txt:1: expected a word; take the line away"),
+            ("0\ncat\ndog\n", "words.txt:1: expected a word; take the line away"),
+            ("0 cat\n1 dog\nbird\n", "words.txt:3: expected a number before each name"),
+            ("cat: 0\ndog: 1\nbird\n", "words.txt:3: expected a number behind each name"),
+            ("cat: 0.91\ndog: 0.83\n", "words.txt:1: expected a word without a number"),
+            ("cat: #ff0000\ndog: #00ff00\n", "words.txt:1: expected one class a line, \"#ff0000\" being no word"),
+            ("0: cat [255, 0, 0]\n1: dog [0, 255, 0]\n", "words.txt:1: expected a number and a name"),
+            ("[{\"name\": \"cat\", \"threshold\": 0.5}]", "which only running video takes"),
+            ("- name: cat\n  synonyms: [kitten]\n- name: dog\n", "words.txt:1: expected names in YAML"),
             ("id,name\n1,a,b\n", "words.txt:2: expected 2 columns"),
         ] {
             let error = read(text).unwrap_err();

@@ -48,7 +48,7 @@ pub fn is_filler(number: usize, line: &str) -> bool {
 }
 
 /// A line without its comment: from a `#` at its start, or one between blanks that no quotes enclose.
-pub(super) fn without_comment(line: &str) -> &str {
+pub fn without_comment(line: &str) -> &str {
     let line = line.trim();
     if line.starts_with('#') {
         return "";
@@ -122,8 +122,37 @@ pub fn split_rows<'a>(lines: impl IntoIterator<Item = (usize, &'a str)>, separat
     rows
 }
 
+/// A list that is no JSON, with the line ends, blanks and signs that other editors and scripts have written as the usual ones.
+pub fn usual_signs(text: &str) -> String {
+    let usual = |c| match c {
+        // Next line, line and paragraph separator, vertical tab, form feed.
+        '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{b}' | '\u{c}' => '\n',
+        '\u{a0}' | '\u{3000}' | '\u{202f}' => ' ',
+        c => usual_sign(c),
+    };
+    text.chars().map(usual).collect()
+}
+
+/// What separates words in Chinese and Japanese as those signs that are read here.
+pub(super) fn usual_sign(c: char) -> char {
+    match c {
+        '，' | '、' => ',',
+        '；' => ';',
+        '：' => ':',
+        '．' => '.',
+        c => c,
+    }
+}
+
+/// Whether a line is the name of a table's only column.
+pub(super) fn is_only_header(line: &str) -> bool {
+    const HEADERS: &str = "name names class classes label labels category categories classname classnames labelname labelnames displayname \
+        displaynames tagname tagnames categoryname categorynames objectname objectnames klasse klassen bezeichnung";
+    is_among(HEADERS, &plain_column(line))
+}
+
 /// A column's name without what people write differently in it: `Class_ID` is `classid`, `name_en` is `name`.
-fn plain_column(name: &str) -> String {
+pub fn plain_column(name: &str) -> String {
     let name = name.trim().to_lowercase();
     let name = match name.rsplit_once(['_', '-', ' ']) {
         Some((name, language)) if LANGUAGES.contains(&language) => name,
@@ -151,7 +180,8 @@ pub fn name_column<S: AsRef<str>>(columns: &[S], rows: &[Vec<String>]) -> Option
 }
 
 fn is_of_numbers(rows: &[Vec<String>], at: usize) -> bool {
-    rows.iter().all(|row| row.get(at).is_some_and(|cell| cell.parse::<f64>().is_ok()))
+    let mut cells = rows.iter().map(|row| row.get(at).map_or("", String::as_str)).filter(|cell| !cell.is_empty()).peekable();
+    cells.peek().is_some() && cells.all(|cell| cell.parse::<f64>().is_ok())
 }
 
 /// Columns that seldom are words to look for.
@@ -262,6 +292,9 @@ pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
             |(i, (name, colour)): (usize, (String, [u8; 3]))| Listed { id: Some(i as u32), colour: Some(colour), ..bare(&name) };
         return Ok(Some(rows.into_iter().enumerate().map(with_colour).collect()));
     }
+    if let Some(rows) = numbered_colours(place, text)? {
+        return Ok(Some(rows));
+    }
     if let Some(names) = yaml_names(place, text)? {
         return Ok(Some(names.into_iter().map(|(id, name)| Listed { id: Some(id), ..bare(&name) }).collect()));
     }
@@ -301,6 +334,14 @@ fn numbered_behind(text: &str) -> Option<Vec<Listed>> {
     (found.len() > 1 && counted && names.len() == found.len()).then_some(found)
 }
 
+/// The first line without a number behind its name, where those of other lines are counted.
+pub(super) fn without_number<'a>(lines: &[(usize, &'a str)]) -> Option<(usize, &'a str)> {
+    let ends_so = |line: &str| line.ends_with(|c: char| c.is_ascii_digit());
+    let with: Vec<&str> = lines.iter().map(|(_, line)| *line).filter(|line| ends_so(line)).collect();
+    let without = lines.iter().copied().find(|(_, line)| !ends_so(line))?;
+    numbered_behind(&with.join("\n")).map(|_| without)
+}
+
 /// Lines without the marks of a list in YAML or Markdown, where each has one.
 pub(super) fn without_bullets(lines: &mut [(usize, &str)]) {
     for mark in ["- ", "* ", "• "] {
@@ -327,6 +368,50 @@ fn label_map_row(line: &str) -> Option<Coloured> {
     Some((name.trim().to_string(), parts.try_into().ok()?)).filter(|(name, _)| !name.is_empty())
 }
 
+/// Rows of a class's number, its name and its colour, `1 cat 255 0 0`, with blanks or one separator between: the number before the name or the
+/// colour, or behind both. `None` unless all lines are such, in the same order.
+fn numbered_colours(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
+    /// Where a row has its number and its colour; what is left between is the name.
+    const ORDERS: [fn(usize) -> [usize; 2]; 4] = [|_| [0, 1], |len| [0, len - 3], |len| [len - 1, 0], |len| [len - 1, len - 4]];
+    let rows = |separator: Option<char>, [number, colour]: [usize; 2], fields: &[String]| -> Option<Listed> {
+        let id = fields[number].parse().ok()?;
+        let parts: Vec<u8> = fields[colour..colour + 3].iter().map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        let names: Vec<&str> =
+            (0..fields.len()).filter(|at| *at != number && !(colour..colour + 3).contains(at)).map(|at| fields[at].as_str()).collect();
+        let name = tidy_word(&names.join(" "));
+        let is_name = name.contains(char::is_alphabetic) && (separator.is_none() || names.len() == 1);
+        // With a number within or at an end of it, which one is the id cannot be told.
+        let is_name = is_name && !names.iter().any(|part| part.parse::<f64>().is_ok());
+        is_name.then(|| Listed { id: Some(id), name, colour: parts.try_into().ok(), synonyms: Vec::new() })
+    };
+    let lines: Vec<(usize, &str)> = content(text).collect();
+    let found = [None, Some('\t'), Some(','), Some(';')].into_iter().find_map(|separator| {
+        let fields: Vec<Vec<String>> = lines
+            .iter()
+            .map(|(_, line)| match separator {
+                Some(separator) => split_row(line, separator),
+                None => line.split_whitespace().map(|field| unquoted(field).to_owned()).collect(),
+            })
+            .collect();
+        if fields.is_empty() || fields.iter().any(|fields| fields.len() < 5) {
+            return None;
+        }
+        ORDERS.iter().find_map(|order| fields.iter().map(|fields| rows(separator, order(fields.len()), fields)).collect::<Option<Vec<_>>>())
+    });
+    let Some(found) = found else { return Ok(None) };
+    for (at, listed) in found.iter().enumerate() {
+        if found[..at].iter().any(|before| before.id == listed.id) {
+            return Err(wrong(
+                place,
+                lines[at].0,
+                "one number for each class, before or behind its name and its red, green, blue",
+                lines[at].1,
+            ));
+        }
+    }
+    Ok(Some(found))
+}
+
 /// `r g b name` or `name r g b`, with blanks or commas between.
 fn colour_row(line: &str) -> Option<Coloured> {
     let of = |fields: &[&str]| -> Option<Coloured> {
@@ -339,7 +424,10 @@ fn colour_row(line: &str) -> Option<Coloured> {
             (Some(colour), _) => (colour, names_behind),
             (_, colour) => (colour?, names),
         };
-        Some((names.join(" "), colour)).filter(|(name, _)| name.contains(char::is_alphabetic))
+        // A number beside the colour is the class's own.
+        let is_number = |field: Option<&&str>| field.is_some_and(|field| field.parse::<f64>().is_ok());
+        let is_name = names.iter().any(|name| name.contains(char::is_alphabetic)) && !is_number(names.first()) && !is_number(names.last());
+        is_name.then(|| (names.join(" "), colour))
     };
     let blanks: Vec<&str> = line.split_whitespace().collect();
     let commas: Vec<&str> = line.split([',', ';']).map(str::trim).collect();
@@ -353,7 +441,7 @@ fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
     let fail = |found: String| Error::Words { place: place.into(), expected: expected.into(), found };
     let parsed: Value = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
     // Data sets and configurations hold them beside other keys.
-    let inner = ["id2label", "names", "categories", "labels", "classes", "label2id"].iter().find_map(|key| parsed.get(key));
+    let inner = ["id2label", "names", "categories", "classes", "labels", "label2id"].iter().find_map(|key| parsed.get(key));
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|id| u32::try_from(id).ok());
     let entry = |value: &Value| -> Result<Listed> {
         let text = |keys: &[&str]| keys.iter().find_map(|key| value.get(key)?.as_str()).map(tidy_word);
@@ -361,7 +449,15 @@ fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
         let name = name.filter(|name| !name.is_empty()).ok_or_else(|| fail(shown_line(&value.to_string())))?;
         let colour = ["color", "colour"].iter().find_map(|key| json_colour(value.get(key)?));
         let id = ["id", "category_id", "index"].iter().find_map(|key| number(value.get(key)?));
-        Ok(Listed { id, name, colour, synonyms: Vec::new() })
+        let synonyms = match value.get("synonyms") {
+            Some(Value::Array(words)) => words.iter().filter_map(|word| word.as_str()).map(tidy_word).collect(),
+            Some(Value::String(words)) => words.split(',').map(tidy_word).filter(|word| !word.is_empty()).collect(),
+            _ => Vec::new(),
+        };
+        if value.get("threshold").is_some_and(|t| !t.is_null()) || value.get("on") == Some(&Value::Bool(false)) {
+            return Err(fail(format!("settings of {}, which only running video takes", shown_line(&name))));
+        }
+        Ok(Listed { id, name, colour, synonyms })
     };
     let mut found: Vec<Listed> = match inner.unwrap_or(&parsed) {
         Value::Array(entries) => entries.iter().map(entry).collect::<Result<_>>()?,
@@ -602,6 +698,10 @@ fn numbered_names(place: &str, entries: &[(usize, String)], expected: &str) -> R
     let mut names: Vec<(u32, String)> = Vec::new();
     for (at, (line, entry)) in entries.iter().enumerate() {
         let found = match entry.strip_prefix("- ").map(str::trim) {
+            Some(inner) if ["synonyms:", "threshold:"].iter().any(|key| inner.contains(key)) && named_mapping(entry).is_some() => {
+                let expected = "names in YAML; synonyms are read in JSON and in lines `name: synonym, synonym`, thresholds behind ` | `";
+                return Err(wrong(place, *line, expected, entry));
+            }
             Some(inner) if inner.starts_with('{') || yaml_pair(inner).is_some() => match named_mapping(entry) {
                 Some((id, name)) => Some((id.unwrap_or(at as u32), name)),
                 None => return Err(wrong(place, *line, "`name:` in each mapping of the list", entry)),
@@ -748,11 +848,9 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
     let first_row = before_index.unwrap_or(first);
     if let Some(sep) = separator(first_row) {
         let header = split_row(first_row, sep);
-        // Trimming takes the tabs before empty columns along.
+        // Who writes a table by hand leaves the last separators away, and trimming takes tabs along.
         let filled = |(number, mut fields): (usize, Vec<String>)| {
-            if sep == '\t' {
-                fields.resize(fields.len().max(header.len()), String::new());
-            }
+            fields.resize(fields.len().max(header.len()), String::new());
             (number, fields)
         };
         let (numbers, rows): (Vec<usize>, Vec<Vec<String>>) = split_rows(lines[1..].iter().copied(), sep).into_iter().map(filled).unzip();
@@ -784,6 +882,10 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
                 let others = synonyms.map_or("", |s| &fields[s]).split([';', ',']).map(tidy_word).filter(|word| !word.is_empty());
                 let mut row = listed(None, &names.next().unwrap_or_default());
                 row.synonyms = names.chain(others).collect();
+                if row.name.is_empty() {
+                    let expected = format!("a name in the column {}", shown_line(&header[at]));
+                    return Err(wrong(place, number, &expected, &fields.join(&sep.to_string())));
+                }
                 let settings = threshold.map(|t| &fields[t]).filter(|t| !t.is_empty()).map(|t| format!("threshold {t}"));
                 // What label pictures have where no class is.
                 if !(of_pixels && row.name.eq_ignore_ascii_case("background")) {
@@ -809,7 +911,18 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
         let (id, name) = numbered(written)?;
         Some(Numbered { number, line, id, name, settings })
     };
-    let Some(rows) = numbered_lines.iter().copied().map(row).collect::<Option<Vec<Numbered>>>() else { return Ok(None) };
+    let (rows, others): (Vec<_>, Vec<_>) = numbered_lines.iter().copied().map(|line| row(line).ok_or(line)).partition(Result::is_ok);
+    let rows: Vec<Numbered> = rows.into_iter().flatten().collect();
+    if let Some((number, line)) = others.into_iter().find_map(Result::err) {
+        // YAML has numbers below its keys.
+        let are_ids = !line.ends_with(':') && rows.len() > 1 && rows.windows(2).all(|pair| pair[0].id < pair[1].id) && !are_amounts(&rows);
+        let expected = if number == first_number {
+            "a number before each name, as the lines below have; take the line away if it is a header"
+        } else {
+            "a number before each name, or quotes around the lines whose number is part of the name"
+        };
+        return if are_ids { Err(wrong(place, number, expected, line)) } else { Ok(None) };
+    }
     if are_amounts(&rows) {
         tracing::info!("{place}: the numbers before the words are taken for parts of them; ids are written `1: cat`");
         return Ok(None);
@@ -821,7 +934,7 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
         if last.is_some_and(|last| id <= last) {
             return Err(wrong(place, number, "numbers that rise from line to line, for labels follow the lines", line));
         }
-        if name.contains(['\t', ';']) {
+        if name.contains(['\t', ';']) || name.contains('[') && name.contains(',') {
             return Err(wrong(place, number, "a number and a name", line));
         }
         last = Some(id);

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use rumqttc::{
@@ -14,6 +14,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::watch;
+
+use edge_seg_model::text::shown_line;
 
 use super::MqttOptions;
 use super::outbox::{Kind, Message, Outbox};
@@ -306,7 +308,15 @@ impl Listener {
                 Ok(list) => {
                     let json = list.starts_with(['[', '{']);
                     let line = if json { list.into() } else { format!("{verb}{}", list.replace(char::is_control, " ")) };
-                    self.commands.try_send(line).map_err(|_| "expected fewer commands at a time")
+                    match self.commands.try_send(line) {
+                        Ok(()) => Ok(()),
+                        Err(TrySendError::Full(line) | TrySendError::Disconnected(line)) => {
+                            tracing::warn!("{topic}: too many commands wait; this one is lost: {}", shown_line(&line));
+                            let error = serde_json::json!({ "command": line, "error": "expected fewer commands at a time" });
+                            self.outbox.keep(format!("{}/error", self.base), error.to_string().into_bytes());
+                            Ok(())
+                        }
+                    }
                 }
                 Err(_) => Err("expected UTF-8 text"),
             };

@@ -84,7 +84,7 @@ fn watch(frames: &Weak<Mutex<Frames>>, outbox: &Outbox, topic: &str, stall: Dura
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Commands that wait while words are encoded.
-const COMMANDS: usize = 8;
+const COMMANDS: usize = 256;
 /// How long the end may take.
 const FINISH: Duration = Duration::from_millis(700);
 
