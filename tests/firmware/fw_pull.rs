@@ -310,7 +310,7 @@ fn nothing_is_used_before_its_signature_and_its_digest_hold() {
     refused("index.json.minisig");
     place.ok(&["sign", "web/index.json", "--detached", "--key", "workshop", "--no-password"]);
     // Names that lead elsewhere are none, whoever has signed them.
-    let odd = index.replacen(bundle.file_name().unwrap().to_str().unwrap(), "../../etc/passwd", 1);
+    let odd = index.replace(bundle.file_name().unwrap().to_str().unwrap(), "../../etc/passwd");
     fs::write(place.at("web/index.json"), odd).unwrap();
     place.ok(&["sign", "web/index.json", "--detached", "--key", "workshop", "--no-password"]);
     refused("expected a name");

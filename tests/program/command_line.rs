@@ -239,7 +239,7 @@ fn mistakes_are_told_with_what_to_try() {
     fs::write(path("key16.pub"), utf16(key)).unwrap();
     fs::write(path("fleet16.toml"), utf16("nonsense = 1\n")).unwrap();
     fs::write(path("base16.toml"), utf16("a = True\n")).unwrap();
-    fs::write(path("fleet.of.base16.toml"), "[config]\nbase = \"base16.toml\"\n[[host]]\nssh = \"h\"\n").unwrap();
+    fs::write(path("fleet.of.base16.toml"), "[config]\nbase = \"base16.toml\"\n[[host]]\nname = \"h\"\nssh = \"h\"\n").unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let run: &[&str] = &["run", "--source", "test:?size=64x48&frames=1", "--size", "64"];
@@ -504,7 +504,7 @@ fn a_configuration_is_checked_as_run_checks_it() {
         ("rtps://h/x", "did you mean rtsp://h/x?"),
         ("rtsp://h:99999/x", "a port of 0 to 65535"),
         ("rtsp://", "one without a host"),
-        ("test:?fps=x", "test:"),
+        ("test:?fps=x", "fps=: expected frames a second"),
     ] {
         fs::write(path("c.toml"), format!("[input]\nsource = {source:?}\n[words]\ntags = \"sky\"\n")).unwrap();
         let checked = edge_seg(folder.path(), &["config", "check", "c.toml"]);

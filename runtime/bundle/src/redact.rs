@@ -27,7 +27,8 @@ fn without_login(word: &str) -> String {
     let ends = word.rmatch_indices('@').map(|(at, _)| at).find(|at| is_host(&word[at + 1..]));
     let Some((ends, colon)) = ends.and_then(|ends| word[..ends].find(':').map(|colon| (ends, colon))) else { return word.to_owned() };
     let starts = word[..colon].find(|c: char| "\"'`([{<=".contains(c)).map_or(0, |at| at + 1);
-    if colon <= starts || ends == colon + 1 {
+    // `hf:OWNER/NAME@REVISION` names a model.
+    if colon <= starts || ends == colon + 1 || &word[starts..colon] == "hf" {
         return word.to_owned();
     }
     format!("{}***{}", &word[..starts], &word[ends..])
@@ -149,7 +150,7 @@ mod tests {
         ] {
             assert_eq!(redacted(text), shown);
         }
-        for plain in ["git@host:path", "a@b", "edge-seg: pi@host: refused", "12:30 @ 5", ":@h", "cat: \"tom\""] {
+        for plain in ["git@host:path", "hf:me/tiny@v1", "a@b", "edge-seg: pi@host: refused", "12:30 @ 5", ":@h", "cat: \"tom\""] {
             assert_eq!(redacted(plain), plain);
         }
     }
