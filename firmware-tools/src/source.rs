@@ -12,7 +12,11 @@ pub fn of(config: &Path) -> io::Result<Option<String>> {
 }
 
 fn named(text: &str) -> Option<String> {
-    Some(text.parse::<toml::Table>().ok()?.get("input")?.get("source")?.as_str()?.to_owned())
+    source_of(&text.parse().ok()?).map(str::to_owned)
+}
+
+fn source_of(config: &toml::Table) -> Option<&str> {
+    config.get("input")?.get("source")?.as_str()
 }
 
 /// Whether what a configuration reads has no end, so that a runtime that ends by itself has failed, whatever it says; what is not known
@@ -22,9 +26,9 @@ pub fn is_endless(config: &Path) -> bool {
 }
 
 fn has_no_end(text: &str) -> bool {
-    let Some(source) = named(text) else { return false };
-    let asks_for_frames = |table: &toml::Table| table.iter().any(|(_, part)| part.get("frames").is_some());
-    if text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("frames") || asks_for_frames(&table)) {
+    let Ok(config) = text.parse::<toml::Table>() else { return false };
+    let Some(source) = source_of(&config) else { return false };
+    if config.contains_key("frames") || config.values().any(|part| part.get("frames").is_some()) {
         return false;
     }
     let scheme = source.split_once(':').map_or("", |(scheme, _)| scheme);

@@ -155,10 +155,10 @@ struct Ledger {
 impl Ledger {
     /// Whole seconds that are to be told by now, with its `end` all that are left. A power cut loses a minute at first and never more than
     /// ten, for no more than eight writes in the first ten minutes and six an hour later.
-    fn due(&mut self, worked: Duration, end: bool) -> u64 {
+    fn due(&mut self, confirmed: bool, worked: Duration, end: bool) -> u64 {
         let untold = worked.saturating_sub(self.told);
         let every = (self.told / 4).clamp(Duration::from_secs(60), Duration::from_secs(600));
-        if !self.counts || !(end || untold >= every) {
+        if !confirmed || !self.counts || !(end || untold >= every) {
             return 0;
         }
         self.told += Duration::from_secs(untold.as_secs());
@@ -301,7 +301,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         return Ok(End::GivesWay { how });
                     }
                 }
-                let seconds = if confirmed { ledger.due(worked, false) } else { 0 };
+                let seconds = ledger.due(confirmed, worked, false);
                 if seconds > 0 {
                     tell(paths, Event::Worked { seconds });
                 }
@@ -311,7 +311,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                 let _ = child.wait();
                 let seconds = patience.as_secs();
                 let how = badly(confirmed, frames, worked, &format!("no frame came for {seconds} s"));
-                ended(how, if confirmed { ledger.due(worked, true) } else { 0 });
+                ended(how, ledger.due(confirmed, worked, true));
                 return Ok(End::Stalled { seconds });
             }
             Next::Stop(signal) => {
@@ -322,13 +322,13 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     Some(_) => Ending::Other,
                     None => badly(confirmed, frames, worked, &format!("it ended with {status}")),
                 };
-                ended(how, if confirmed { ledger.due(worked, true) } else { 0 });
+                ended(how, ledger.due(confirmed, worked, true));
                 return Ok(End::Stopped { signal });
             }
             Next::End => {
                 let status = child.wait()?;
                 if let Some(signal) = stop.ended(status) {
-                    ended(Ending::Stopped, if confirmed { ledger.due(worked, true) } else { 0 });
+                    ended(Ending::Stopped, ledger.due(confirmed, worked, true));
                     return Ok(End::Stopped { signal });
                 }
                 // A camera has no end: what leaves it has failed, whatever it says.
@@ -347,7 +347,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     true => Ending::Other,
                     false => badly(confirmed, frames, worked, &format!("it ended with {status}")),
                 };
-                ended(ending, if confirmed { ledger.due(worked, true) } else { 0 });
+                ended(ending, ledger.due(confirmed, worked, true));
                 let how = format!("{name} ended with {status} after {frames} frames");
                 return Ok(match chosen.packaged.stands_in && is_end {
                     true => End::Exited { success: false, how: format!("{how}; what is installed is tried again") },

@@ -1189,14 +1189,12 @@ fn tried_again(mut state: State, slot: Option<Slot>, mut actions: Vec<Action>) -
 
 /// Counts how a start ended.
 fn ended(state: &mut State, slot: Option<Slot>, digest: Option<&str>, how: Ending) {
-    let shown = state.start_of(slot, digest).is_some_and(|started| started.shown);
     let starts = state.trial.starts;
-    if let Some(started) = state.start_of(slot, digest) {
+    let shown = state.start_of(slot, digest).is_some_and(|started| {
         started.proving = false;
-    }
-    if let Some(started) = state.start_of(slot, digest).filter(|_| matches!(how, Ending::Stopped | Ending::Early)) {
-        started.ended = true;
-    }
+        started.ended |= matches!(how, Ending::Stopped | Ending::Early);
+        started.shown
+    });
     let (failed, spared) = match slot {
         Some(slot) => {
             let state = state.slot_mut(slot);

@@ -31,4 +31,4 @@ pub mod trust;
 pub use blob::{BlobReader, BlobSlice};
 pub use error::{Error, Result};
 pub use format::*;
-pub use looks::{MAGIC, kind_of};
+pub use looks::{MAGIC, git_lfs_pointer, kind_of};

@@ -38,6 +38,11 @@ fn of_minisign(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What to say of `bytes` where they are a pointer of Git LFS.
+pub fn git_lfs_pointer(bytes: &[u8]) -> Option<&'static str> {
+    bytes.starts_with(b"version https://git-lfs").then_some("a Git LFS pointer in place of the file; run `git lfs pull`")
+}
+
 /// What kind of file `bytes` are of, where their beginning tells it.
 pub fn kind_of(bytes: &[u8]) -> Option<&'static str> {
     let known = KINDS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind);

@@ -139,6 +139,7 @@ mod tests {
         assert_eq!(redacted("v4l2:///dev/video0?size=640x480"), "v4l2:///dev/video0?size=640x480");
         assert_eq!(redacted("nothing"), "nothing");
     }
+
     #[test]
     fn logins_without_a_scheme_are_hidden_and_what_is_none_is_not() {
         for (text, shown) in [

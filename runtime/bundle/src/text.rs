@@ -112,8 +112,8 @@ pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, String> {
         while bytes.last() == Some(&0x1a) {
             bytes.pop();
         }
-        if bytes.starts_with(b"version https://git-lfs") {
-            return Err("a Git LFS pointer in place of the file; run `git lfs pull`".into());
+        if let Some(pointer) = crate::git_lfs_pointer(&bytes) {
+            return Err(pointer.into());
         }
         let is_text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
         if let Some(kind) = crate::kind_of(&bytes).filter(|_| !is_text) {

@@ -60,7 +60,7 @@ pub use picture::{
     read_damaged_picture, read_orientation, read_picture, tell_passed_over,
 };
 pub use score::{Background, ScoreGrid, Scoring, WordScore, score, score_words};
-pub use session::{Encoded, Segmentation, Session};
+pub use session::{Encoded, Segmentation, Session, check_model};
 pub use stored::{Cover, PackedWords, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::WordList;

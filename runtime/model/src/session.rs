@@ -69,6 +69,14 @@ pub struct Encoded {
     model: Option<Arc<str>>,
 }
 
+#[doc(hidden)]
+/// Refuses what a model of another digest than `wanted` made; `what` is that with its preposition. What was made by hand has none.
+pub fn check_model(option: &str, what: &str, wanted: &str, digest: Option<&str>) -> Result<()> {
+    let Some(digest) = digest.filter(|digest| *digest != wanted) else { return Ok(()) };
+    let short = |digest: &str| format!("{what} the model {}", shown(&digest.chars().take(12).collect::<String>()));
+    Err(Error::option(option, short(wanted), format!("{}; make them again with this model", short(digest))))
+}
+
 impl Encoded {
     /// Embeddings that were made elsewhere, by what `backend` names.
     pub fn new(grid: PatchGrid, placement: Placement, timings: Timings, backend: &'static str) -> Self {
@@ -212,11 +220,9 @@ impl Session {
     }
 
     #[doc(hidden)]
-    /// Refuses what the model of another digest made; `what` is that with its preposition.
+    /// As [`check_model`], for the session's own.
     pub fn check_model(&self, option: &str, what: &str, digest: Option<&str>) -> Result<()> {
-        let Some(digest) = digest.filter(|digest| *digest != &*self.model) else { return Ok(()) };
-        let short = |digest: &str| format!("{what} the model {}", shown(&digest.chars().take(12).collect::<String>()));
-        Err(Error::option(option, short(&self.model), format!("{}; make them again with this model", short(digest))))
+        check_model(option, what, &self.model, digest)
     }
 
     /// Side of the prepared input in pixels.

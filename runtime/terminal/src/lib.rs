@@ -178,16 +178,17 @@ fn slip(program: &Command, typed: &[String], error: &clap::Error) -> Option<Stri
                 return Some(format!("{} --version", program.get_name()));
             }
             let at = typed.iter().position(|typed| *typed == argument);
-            let before = at.and_then(|at| typed[..at].last()).filter(|before| before.len() > 1 && before.ends_with(','));
-            // The value of an option that takes none, or takes it behind `=`.
-            let option = at.and_then(|at| typed[..at].last()).and_then(|before| before.strip_prefix("--"));
-            let inner = program.find_subcommand(typed_name).unwrap_or(program);
-            let option = option.and_then(|name| inner.get_arguments().find(|arg| arg.get_long() == Some(name)));
-            if let (false, Some(option)) = (argument.starts_with('-'), option.filter(|arg| arg.is_require_equals_set())) {
-                return Some(format!("--{0}, --{0}=true or --{0}=false", option.get_long().unwrap_or_default()));
-            }
-            if let (false, Some(before)) = (argument.starts_with('-'), before) {
-                return Some(format!("a list has no space behind its comma, or stands in quotes: {before}{argument}"));
+            if let Some(before) = at.and_then(|at| typed[..at].last()).filter(|_| !argument.starts_with('-')) {
+                // The value of an option that takes none, or takes it behind `=`.
+                let inner = program.find_subcommand(typed_name).unwrap_or(program);
+                let is_it =
+                    |arg: &&Arg| arg.is_require_equals_set() && arg.get_long().is_some() && before.strip_prefix("--") == arg.get_long();
+                if let Some(name) = inner.get_arguments().find(is_it).and_then(Arg::get_long) {
+                    return Some(format!("--{name}, --{name}=true or --{name}=false"));
+                }
+                if before.len() > 1 && before.ends_with(',') {
+                    return Some(format!("a list has no space behind its comma, or stands in quotes: {before}{argument}"));
+                }
             }
             let option =
                 argument.strip_prefix("--").filter(|_| typed_name.starts_with('-') || program.find_subcommand(typed_name).is_none())?;

@@ -79,7 +79,7 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
             found["damage"] = json!(lost);
         }
         let unseen = list.names().iter().zip(&sightings).filter(|(word, seen)| seen.is_empty() && known(word).is_none());
-        let shown: Vec<_> = unseen.flat_map(|(word, _)| sets_that_show(control, word)).collect();
+        let shown = sets_that_show(control, &unseen.map(|(word, _)| word.as_str()).collect::<Vec<_>>());
         if !shown.is_empty() {
             found["shown_in"] = json!(shown);
         }
@@ -95,10 +95,13 @@ struct ShownIn {
     set: String,
 }
 
-fn sets_that_show(control: &Control, word: &str) -> Vec<ShownIn> {
+fn sets_that_show(control: &Control, words: &[&str]) -> Vec<ShownIn> {
     let Ok(sets) = control.sets() else { return Vec::new() };
-    let shows =
-        |set: &String| sets.load(set).is_ok_and(|specs| specs.iter().any(|spec| same_name(&spec.name, word) && !spec.examples.is_empty()));
-    let names = sets.names().unwrap_or_default().into_iter().filter(shows);
-    names.map(|set| ShownIn { word: word.to_owned(), set }).collect()
+    let mut shown = Vec::new();
+    for set in if words.is_empty() { Vec::new() } else { sets.names().unwrap_or_default() } {
+        let specs = sets.load(&set).unwrap_or_default();
+        let shows = |word: &&&str| specs.iter().any(|spec| same_name(&spec.name, word) && !spec.examples.is_empty());
+        shown.extend(words.iter().filter(shows).map(|word| ShownIn { word: (*word).to_owned(), set: set.clone() }));
+    }
+    shown
 }

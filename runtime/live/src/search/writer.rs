@@ -295,9 +295,7 @@ impl IndexWriter {
     }
 
     fn check(&self, encoded: &Encoded) -> Result<()> {
-        let Some(digest) = encoded.model_digest().filter(|digest| *digest != self.header.digest) else { return Ok(()) };
-        let short = |digest: &str| format!("embeddings by the model {}", digest.chars().take(12).collect::<String>());
-        Err(Error::option("seen", short(&self.header.digest), short(digest)))
+        Ok(edge_seg_model::check_model("seen", "embeddings by", &self.header.digest, encoded.model_digest())?)
     }
 
     /// Puts a frame into the index.

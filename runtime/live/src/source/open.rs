@@ -25,6 +25,7 @@ use super::watched::Watched;
 use super::y4m::Y4m;
 use super::{Fault, Layout, Matrix, PixelFormat, Rate, ReadFrame, Source, Stop, YuvDecoder};
 use crate::{Error, Result};
+use edge_seg_bundle::git_lfs_pointer;
 use edge_seg_model::{Frame, is_picture};
 
 /// What a file of Motion JPEG is taken to have, as ffmpeg takes it.
@@ -137,13 +138,11 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             pipe(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
         }
         "test" => {
-            let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
-            let size = query.size()?.unwrap_or((640, 360));
-            Layout::new(PixelFormat::Rgb24, size.0, size.1).map_err(fail)?;
+            let (size, rate, frames) = synthetic(uri, rest)?;
             Ok(Box::new(Synthetic {
                 size,
-                rate: query.fps()?.unwrap_or((30, 1)),
-                frames: query.number("frames")?,
+                rate,
+                frames,
                 live: options.pace != Pace::Every,
                 stop: options.stop(),
                 sequence: 0,
@@ -157,16 +156,6 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             #[cfg(feature = "v4l2")]
             {
                 let query = Query::parse(query, &V4l2Camera::KEYS).map_err(fail)?;
-                if !path.starts_with('/') {
-                    let meant = match path.parse::<u32>() {
-                        Ok(number) => format!("/dev/video{number}"),
-                        Err(_) if path.starts_with("dev/") => format!("/{path}"),
-                        Err(_) if path.starts_with("video") => format!("/dev/{path}"),
-                        Err(_) => "/dev/video0".into(),
-                    };
-                    let found = format!("{path:?}; did you mean v4l2://{meant}?");
-                    return Err(fail(Fault::name("v4l2: and the path of a camera", found)));
-                }
                 let camera = V4l2Camera::parse(path.strip_prefix("//").unwrap_or(path), &query)?;
                 let (uri, inner) = (uri.to_owned(), options.clone());
                 Ok(Box::new(Reconnecting::new(options.clone(), move || {
@@ -221,16 +210,24 @@ pub fn check_source(uri: &str) -> Result<()> {
     }
     match scheme {
         "file" => missing_name(uri, rest),
-        "test" => {
-            let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
-            query.size()?;
-            query.fps()?;
-            query.number("frames")?;
-            Ok(())
+        "v4l2" if !rest.starts_with('/') => {
+            let path = rest.split('?').next().unwrap_or_default();
+            let meant = meant_by_name(path).filter(|meant| meant.starts_with("v4l2:")).unwrap_or_else(|| FIRST_CAMERA.into());
+            Err(fail(Fault::name("v4l2: and the path of a camera", format!("{path:?}; did you mean {meant}?"))))
         }
+        "test" => synthetic(uri, rest).map(drop),
         known if SCHEMES.contains(&known) => Ok(()),
         _ => Err(fail(unknown_scheme(uri, scheme, rest))),
     }
+}
+
+/// Size, rate and number of frames of the moving test picture that a name asks for.
+fn synthetic(uri: &str, rest: &str) -> Result<((u32, u32), Rate, Option<u64>)> {
+    let fail = |fault: Fault| Error::Source { uri: redacted_address(uri), fault };
+    let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
+    let (width, height) = query.size()?.unwrap_or((640, 360));
+    Layout::new(PixelFormat::Rgb24, width, height).map_err(fail)?;
+    Ok(((width, height), query.fps()?.unwrap_or((30, 1)), query.number("frames")?))
 }
 
 /// A name's scheme and what follows it. A Windows drive or a file name with a colon is no scheme that is known here, and exists.
@@ -326,9 +323,8 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     if !is_fifo(path)? {
         let mut start = Vec::new();
         File::open(path).and_then(|file| file.take(23).read_to_end(&mut start)).map_err(Error::io(path))?;
-        if start == b"version https://git-lfs" {
-            let fault = Fault::name("a video", "a Git LFS pointer in place of the file; run `git lfs pull`");
-            return Err(Error::Source { uri: redacted_address(uri), fault });
+        if let Some(pointer) = git_lfs_pointer(&start) {
+            return Err(Error::Source { uri: redacted_address(uri), fault: Fault::name("a video", pointer) });
         }
     }
     let mut child = Decoder::start(Input::File(path.into()), options, live, &StreamQuirks::default())

@@ -1,3 +1,5 @@
+use edge_seg_bundle::git_lfs_pointer;
+
 /// Of cameras' raw pictures.
 pub(super) const RAW: &str = "a camera's raw picture, which is not read; save it as JPEG";
 
@@ -16,7 +18,7 @@ pub(super) fn describe(start: &[u8]) -> &'static str {
         ([b'P', b'1'..=b'7', b'\n' | b'\r' | b' ' | b'\t', ..], _) => "PPM or another portable map, which is not read; save it as PNG",
         ([b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..], _) => "BigTIFF, which is not read; save it as TIFF or PNG",
         ([0, 5, 0x16, 7, ..], _) => "a companion file that macOS wrote beside the picture; delete it",
-        _ if start.starts_with(b"version https://git-lfs") => "a Git LFS pointer in place of the file; run `git lfs pull`",
+        _ if let Some(pointer) = git_lfs_pointer(start) => pointer,
         _ if start.starts_with(b"FUJIFILMCCD-RAW") => RAW,
         _ if start.starts_with(b"8BPS") => "a file of Photoshop, which is not read; save it as PNG",
         _ if start.starts_with(b"II\xbc\x01") => "JPEG XR, which is not read; save it as JPEG or PNG",

@@ -28,9 +28,9 @@ use crate::{Error, Frame, Result};
 const ENDINGS: [&str; 12] = ["jpg", "jpeg", "jfif", "jpe", "mpo", "png", "apng", "webp", "bmp", "tif", "tiff", "gif"];
 /// Endings of pictures that cannot be read, of which a folder's reader is told.
 const FOREIGN_ENDINGS: [&str; 13] = ["heic", "heif", "hif", "avif", "jxl", "jxr", "jp2", "j2k", "ppm", "pgm", "pnm", "psd", "tga"];
-/// Cameras' raw pictures: many are TIFF on the outside.
+/// Endings of films, of which a folder's reader is told too.
 const FILM_ENDINGS: [&str; 9] = ["mp4", "mkv", "mov", "avi", "webm", "m4v", "mpg", "mjpeg", "y4m"];
-/// Raw pictures of cameras, which are not read.
+/// Cameras' raw pictures: many are TIFF on the outside.
 const RAW_ENDINGS: [&str; 10] = ["dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "pef", "srw"];
 /// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
 const MAX_DECODED_BYTES: u64 = 1 << 30;

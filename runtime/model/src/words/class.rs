@@ -219,7 +219,6 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
     without_bullets(&mut lines);
     check_is_list(place, text, &lines)?;
     let (mut classes, mut by_comma) = (Vec::with_capacity(lines.len()), 0);
-    let separator_of = |words: &str| if words.contains(';') { ';' } else { ',' };
     for &(number, line) in &lines {
         let place = format!("{place}:{number}");
         let wrong = |expected: &str| Error::Words { place: place.clone(), expected: expected.into(), found: shown_line(line) };
@@ -253,8 +252,8 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
                 ));
             }
         }
-        by_comma += usize::from(name.is_none() && words.contains(separator_of(words)));
-        let separator = separator_of(words);
+        let separator = if words.contains(';') { ';' } else { ',' };
+        by_comma += usize::from(name.is_none() && words.contains(separator));
         if separator == ';' && words.contains(',') {
             return Err(wrong("`name: synonym, synonym`, with commas or semicolons and not both"));
         }
