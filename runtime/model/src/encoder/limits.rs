@@ -27,6 +27,9 @@ pub(super) struct Work {
 /// The logits of 16 heads over 5,330 patches, unfused, have 1.8 GB; ViT-g at 1024 pixels has 20 · 10¹² multiplications.
 pub(super) const MOST: Work = Work { value_bytes: 4 << 30, bytes: 1 << 40, multiplications: 200_000_000_000_000 };
 
+/// What the smallest models of tests ask for, and little more.
+pub(super) const LITTLE: Work = Work { value_bytes: 1 << 20, bytes: 1 << 24, multiplications: 1 << 24 };
+
 /// Operators that repeat a part of the graph, as often as numbers within it say.
 const LOOPS: [&str; 2] = ["Loop", "Scan"];
 

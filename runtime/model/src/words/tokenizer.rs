@@ -21,15 +21,23 @@ impl WordTokenizer {
     /// [`Error::Bundle`] if the `tokenizers` crate cannot read it.
     pub fn load(bundle: &Bundle) -> Result<Self> {
         let text = &bundle.manifest().text;
+        Self::read(bundle.place(), &text.tokenizer, &bundle.blob(&text.tokenizer)?, text.context)
+    }
+
+    /// Reads the bytes of a `tokenizer.json`, which errors name as `part` of `place`; it gives at most `context` ids.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn read(place: &str, part: &str, json: &[u8], context: usize) -> Result<Self> {
         let fail = |e: tokenizers::Error| edge_seg_bundle::Error::Bundle {
-            place: bundle.place().into(),
-            part: text.tokenizer.clone(),
+            place: place.into(),
+            part: part.into(),
             expected: "a tokenizer.json".into(),
             found: e.to_string(),
         };
-        let mut tokenizer = Tokenizer::from_bytes(&bundle.blob(&text.tokenizer)?).map_err(fail)?;
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(fail)?;
         tokenizer.with_padding(None);
-        let truncation = TruncationParams { max_length: text.context, ..Default::default() };
+        let truncation = TruncationParams { max_length: context, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(fail)?;
         let special_tokens = tokenizer.encode("", true).map_err(fail)?.len();
         let unknown = tokenizer.token_to_id("[UNK]");
