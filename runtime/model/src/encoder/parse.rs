@@ -45,9 +45,13 @@ pub(super) fn read_graph(graph: &[u8], constants: &Constants<'_>, half: bool) ->
     if let Some(graph) = &mut model.graph {
         layers::pack(graph, constants, half)?;
     }
-    let model = engine.model_for_proto_model(&model);
+    let read = engine.model_for_proto_model(&model);
     layers::forget();
-    model
+    let mut read = read?;
+    if let Some(graph) = &model.graph {
+        limits::keep_axes(graph, &mut read);
+    }
+    Ok(read)
 }
 
 /// The plan for inputs of these shapes. `symbols` has the largest values of what they leave open.
