@@ -95,7 +95,7 @@ fn bits(mask: &Mask, width: usize, height: usize) -> Vec<bool> {
 
 /// Run lengths and outlines are read back as what was written, and any other text is refused or is that of a mask.
 pub fn masks(bytes: &[u8]) {
-    let Some(([width, height], rest)) = bytes.split_first_chunk().map(|(size, rest)| (size.map(|side| usize::from(side % 24)), rest))
+    let Some(([width, height], rest)) = bytes.split_first_chunk().map(|(size, rest)| (size.map(|side| usize::from(side % 12)), rest))
     else {
         return;
     };
