@@ -43,10 +43,14 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 /// [`Error::File`] if it cannot be read, or belongs to another model.
 pub(crate) fn check(place: &str, bytes: &[u8], vocab: usize, end: Option<u32>) -> Result<()> {
     let wrong = |expected: String, found: String| Error::file(place, "tokenizer", expected, found);
-    let tokenizer =
-        tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| wrong("a tokenizer.json of the tokenizers library".into(), e.to_string()))?;
-    let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-    let encoded = tokenizer.encode("a dog", true).map_err(|e| wrong("a tokenizer that takes a text".into(), e.to_string()))?;
+    let tried = || {
+        let tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
+        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        Ok::<_, tokenizers::Error>((largest, tokenizer.encode("a dog", true)?))
+    };
+    // The crate panics where a damaged file names what it does not hold.
+    let tried = edge_seg_model::contained(tried).unwrap_or_else(|panic| Err(panic.into()));
+    let (largest, encoded) = tried.map_err(|e| wrong("a tokenizer.json of the tokenizers library".into(), e.to_string()))?;
     let used = encoded.get_ids().iter().copied().max().unwrap_or(0).max(if end.is_some() { largest } else { 0 });
     if used as usize >= vocab {
         let expected = format!("the model's own, whose ids are below the {vocab} rows of its word embeddings; name it by --tokenizer");

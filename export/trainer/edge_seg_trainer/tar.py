@@ -28,6 +28,22 @@ class _Header(tarfile.TarInfo):
         return super()._proc_member(archive)
 
 
+class _Finite:
+    """Ends who reads on behind the end: tarfile passes over what a header claims block by block, whether it is there or not."""
+
+    MOST_EMPTY = 16  # a decompressor asks more than once
+
+    def __init__(self, handle: BinaryIO):
+        self.handle, self.empty = handle, 0
+
+    def read(self, size: int) -> bytes:
+        content = self.handle.read(size)
+        self.empty = 0 if content else self.empty + 1
+        if self.empty > self.MOST_EMPTY:
+            raise tarfile.ReadError("the archive is cut off")
+        return content
+
+
 def members(path: Path, most: Callable[[str], int]) -> Iterator[tuple[str, bytes | None]]:
     """Name and content of each plain file; no content where it has more bytes than `most` allows of that name, which leaves it out below 0."""
     with path.open("rb") as handle:
@@ -35,7 +51,7 @@ def members(path: Path, most: Callable[[str], int]) -> Iterator[tuple[str, bytes
 
 
 def _by_tarfile(handle: BinaryIO, most: Callable[[str], int]) -> Iterator[tuple[str, bytes | None]]:
-    with tarfile.open(fileobj=handle, mode="r|*", tarinfo=_Header) as archive:
+    with tarfile.open(fileobj=_Finite(handle), mode="r|*", tarinfo=_Header) as archive:
         for member in archive:
             archive.members = []  # or each header of a long shard would stay
             limit = most(member.name)
@@ -54,6 +70,8 @@ def _plain(handle: BinaryIO, most: Callable[[str], int]) -> Iterator[tuple[str, 
             yield from _by_tarfile(handle, most)
             return
         size = int(told.get("size", 0)) or _number(head[124:136])
+        if size < 0:
+            raise tarfile.ReadError("a size below 0")
         if kind in b"xL":
             if size > MOST_TEXT_BYTES:
                 raise tarfile.ReadError(f"a header field of {size} bytes")
@@ -68,7 +86,7 @@ def _plain(handle: BinaryIO, most: Callable[[str], int]) -> Iterator[tuple[str, 
         name, limit = told.get("path") or _name(head), -1
         if not name.endswith("/"):
             limit = most(name)
-        if 0 <= size <= limit:
+        if size <= limit:
             yield name, _exactly(handle, size)
             handle.seek(-size % BLOCK, 1)
         else:

@@ -1,17 +1,22 @@
 """Tar shards: read in order, dealt to readers, and what is broken in them."""
 
+import contextlib
 import io
 import json
 import multiprocessing
+import random
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge_seg_trainer import tar
 from edge_seg_trainer.bench import loaded
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.pairs import read_pairs
+from edge_seg_trainer.samples import MOST_PICTURE_BYTES, Unusable
 from edge_seg_trainer.shards import Count, Raw, ShardReader, expand, read_shard
 from edge_seg_trainer.train import Run
 from test_train import TTD, losses, quiet, start
@@ -50,6 +55,84 @@ def shards(tmp_path):
             del samples["000010004"]["txt"]
         shard(tmp_path / f"{number:05d}.tar", samples)
     return str(tmp_path / "{00000..00002}.tar")
+
+
+def summed(header: bytes) -> bytes:
+    """The header with its right sum."""
+    blank = header[:148] + b" " * 8 + header[156:512]
+    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+
+
+class Sound(io.BytesIO):
+    """Is asked for so many bytes, never for all that there are."""
+
+    def read(self, size=-1):
+        assert 0 <= size <= MOST_PICTURE_BYTES
+        return super().read(size)
+
+
+def test_a_size_below_zero_reads_nothing(tmp_path):
+    extended = tarfile.TarInfo("x")
+    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE):
+        extended.type = kind
+        header = extended.tobuf(tarfile.USTAR_FORMAT)
+        whole = summed(header[:124] + b"-0000000005\0" + header[136:]) + bytes(4096)
+        with pytest.raises(tarfile.ReadError, match="size below 0"):
+            list(tar._plain(Sound(whole), lambda name: 1 << 20))
+
+
+def test_who_passes_over_what_is_not_there_ends_with_the_file():
+    class Counted(Sound):
+        reads = 0
+
+        def read(self, size=-1):
+            self.reads += 1
+            return super().read(size)
+
+    claims = tarfile.TarInfo("a.jpg")
+    claims.type, claims.size = tarfile.CONTTYPE, 1 << 26
+    handle = Counted(claims.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    with pytest.raises(tarfile.ReadError, match="cut off|end of data"):
+        list(tar._plain(handle, lambda name: 1 << 20))
+    assert handle.reads < 100
+
+
+def test_two_thousand_changes_of_a_shard_end_no_run():
+    """Each gives samples or is counted, whatever headers claim; every second change of a header gets its right sum."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        long = "é" * 60
+        files = {"a.jpg": picture(9), "a.txt": b"the sea", f"{long}.jpg": picture(99), f"{long}.json": b'{"caption": "x"}'}
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    whole = out.getvalue()
+    heads = [at for at in range(0, len(whole), 512) if whole[at + 257 : at + 262] == b"ustar"]
+    large = b"\x80" + (1 << 32).to_bytes(11, "big")
+    odd = [b"-5", large, b"\0" * 12, b"77777777777", b"99 size=-7\n", b"x", b"L", b"S", b"g", b"\xff", b"GNU.sparse"]
+    rng, given, broken = random.Random(7), 0, 0
+    for number in range(2000):
+        changed = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.choice(heads) + rng.choice([0, 100, 124, 156, 257, 345, 512 + rng.randrange(64), rng.randrange(512)])
+            piece = rng.choice([*odd, bytes([rng.randrange(256)])])
+            changed[at : at + len(piece)] = piece
+        if number % 2:
+            for at in heads:
+                changed[at : at + 512] = summed(bytes(changed[at : at + 512]))
+        if number % 5 == 0:
+            del changed[rng.randrange(len(changed)) :]
+        count = Count()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tar, "members", lambda _, most, changed=changed: tar._plain(Sound(changed), most))
+            samples = list(read_shard(Path("s.tar"), count))
+        for sample in samples:
+            assert sample.captions and all(isinstance(text, str) for text in sample.captions)
+            with contextlib.suppress(Unusable):
+                assert sample.decode().size == (32, 24)
+        given, broken = given + len(samples), broken + count.corrupt
+    assert given > 500 and broken > 500
 
 
 def captions(reader: ShardReader, count: int, past: int = 0) -> list[str]:

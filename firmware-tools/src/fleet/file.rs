@@ -183,7 +183,9 @@ impl Fleet {
         Fleet::parse(&text, folder, &path.with_extension("pause")).with_context(|| format!("{}", path.display()))
     }
 
-    fn parse(text: &str, folder: &Path, pause: &Path) -> Result<Fleet> {
+    #[doc(hidden)]
+    /// As [`Self::read`], of text; paths in it go out from `folder`.
+    pub fn parse(text: &str, folder: &Path, pause: &Path) -> Result<Fleet> {
         let written: Written = toml::from_str(text).map_err(|error| toml_fault(text, &error))?;
         let at = |path: &PathBuf| folder.join(path);
         let base = match &written.config.base {

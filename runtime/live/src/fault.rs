@@ -1,4 +1,6 @@
-/// What is wrong with a source.
+use edge_seg_bundle::text::shown_lines;
+
+/// What is wrong with a source. What strangers wrote is in it, and nothing of that is hidden where it is told.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -11,7 +13,7 @@ pub enum Fault {
         package: &'static str,
     },
     /// The program that reads the source ended.
-    #[error("{program} ended ({status}): {said}")]
+    #[error("{program} ended ({status}): {said}", said = shown_lines(said))]
     Ended {
         /// The program.
         program: &'static str,
@@ -21,7 +23,7 @@ pub enum Fault {
         said: String,
     },
     /// A camera on the network answers with an error, or what it sends cannot be read.
-    #[error("{said}")]
+    #[error("{said}", said = shown_lines(said))]
     Camera {
         /// The status of its answer, if it was one.
         status: Option<u16>,
@@ -35,7 +37,7 @@ pub enum Fault {
         after_ms: u64,
     },
     /// The bytes are no such stream.
-    #[error("{place}: expected {expected}, found {found}")]
+    #[error("{place}: expected {expected}, found {found}", place = shown_lines(place), expected = shown_lines(expected), found = shown_lines(found))]
     Stream {
         /// The header, or the frame's number.
         place: String,
@@ -45,7 +47,7 @@ pub enum Fault {
         found: String,
     },
     /// The name of the source cannot be used.
-    #[error("expected {expected}, found {found}")]
+    #[error("expected {expected}, found {found}", expected = shown_lines(expected), found = shown_lines(found))]
     Name {
         /// What is accepted.
         expected: String,
@@ -53,7 +55,7 @@ pub enum Fault {
         found: String,
     },
     /// The system refused.
-    #[error("{0}")]
+    #[error("{said}", said = shown_lines(&.0.to_string()))]
     Io(#[from] std::io::Error),
 }
 
@@ -64,5 +66,24 @@ impl Fault {
 
     pub(super) fn name(expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Name { expected: expected.into(), found: found.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_camera_says_is_told_without_what_terminals_obey() {
+        let said = "no SDP: v=0\r\u{1b}[2J\u{202e}".to_owned();
+        let shown = "no SDP: v=0\\r\\u{1b}[2J\\u{202e}";
+        assert_eq!(Fault::Camera { status: None, said: said.clone() }.to_string(), shown);
+        assert_eq!(Fault::Io(std::io::Error::other(said.clone())).to_string(), shown);
+        assert_eq!(
+            Fault::Ended { program: "ffmpeg", status: "1".into(), said: said.clone() }.to_string(),
+            format!("ffmpeg ended (1): {shown}")
+        );
+        assert_eq!(Fault::name("a name", said.clone()).to_string(), format!("expected a name, found {shown}"));
+        assert_eq!(Fault::stream("frame 1", "a frame", said).to_string(), format!("frame 1: expected a frame, found {shown}"));
     }
 }

@@ -44,6 +44,8 @@ mod words;
 
 pub use contained::contained;
 pub use embeddings::{PatchGrid, UnitRows};
+#[doc(hidden)]
+pub use encoder::plan_graph;
 pub use encoder::{
     GraphEncoder, GraphFact, GraphProducts, GraphTensor, ImageEncoder, Numbers, TextEncoder, Threads, choose_device, count_macs,
     graph_facts, graph_products, probe_cuda, run_graph, run_text_graph,
@@ -64,6 +66,8 @@ pub use session::{Encoded, Segmentation, Session, check_model};
 pub use stored::{Cover, PackedWords, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::WordList;
+#[doc(hidden)]
+pub use words::WordTokenizer;
 pub use words::{
     Class, Example, Gate, Language, Languages, MAX_CLASSES, Meaning, Translation, WordBank, check_classes, folded_name, lists,
     parse_classes, parse_words, read_class_lines, read_classes_file, same_name, split_caption,

@@ -1,3 +1,4 @@
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -76,6 +77,12 @@ pub(super) struct Client(pub Arc<Place>);
 
 impl Connected<IncomingStream<'_, Connections>> for Client {
     fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self(stream.io().place.clone())
+    }
+}
+
+impl Connected<IncomingStream<'_, InMemory>> for Client {
+    fn connect_info(stream: IncomingStream<'_, InMemory>) -> Self {
         Self(stream.io().place.clone())
     }
 }
@@ -157,7 +164,7 @@ impl Listener for Connections {
                         let place = Arc::new(Place::new(self.start));
                         self.taken.retain(|place| place.strong_count() > 0);
                         self.taken.push(Arc::downgrade(&place));
-                        return (Connection { stream, silence: Box::pin(sleep(SILENCE)), place, _permit: permit }, address);
+                        return (Connection { stream, silence: Box::pin(sleep(SILENCE)), place, _permit: Some(permit) }, address);
                     }
                     None => {
                         let full = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -175,15 +182,33 @@ impl Listener for Connections {
     }
 }
 
-/// A connection that holds a place, and ends when nothing is sent over it for too long, or another needs its place.
-pub(super) struct Connection {
-    stream: TcpStream,
-    silence: Pin<Box<Sleep>>,
-    place: Arc<Place>,
-    _permit: OwnedSemaphorePermit,
+/// Accepts one connection, which is no more than memory.
+pub(super) struct InMemory(pub Option<DuplexStream>);
+
+impl Listener for InMemory {
+    type Io = Connection<DuplexStream>;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Connection<DuplexStream>, ()) {
+        let Some(stream) = self.0.take() else { return pending().await };
+        let place = Arc::new(Place::new(Instant::now()));
+        (Connection { stream, silence: Box::pin(sleep(SILENCE)), place, _permit: None }, ())
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-impl Connection {
+/// A connection that holds a place, and ends when nothing is sent over it for too long, or another needs its place.
+pub(super) struct Connection<S = TcpStream> {
+    stream: S,
+    silence: Pin<Box<Sleep>>,
+    place: Arc<Place>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<S> Connection<S> {
     fn check(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         *self.place.task.lock() = Some(context.waker().clone());
         if self.place.ended.load(Ordering::Relaxed) {
@@ -212,7 +237,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
@@ -226,7 +251,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.sent(written, context)

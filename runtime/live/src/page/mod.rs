@@ -30,6 +30,7 @@ mod examples;
 mod hide;
 mod http;
 mod hub;
+mod in_memory;
 mod recordings;
 mod routes;
 mod search;
@@ -39,6 +40,8 @@ mod words;
 
 pub use access::Token;
 pub use hub::{About, Hub, HubSink};
+#[doc(hidden)]
+pub use in_memory::answer_in_memory;
 pub use routes::OPENAPI;
 
 use std::net::{IpAddr, SocketAddr};

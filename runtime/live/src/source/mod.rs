@@ -44,6 +44,9 @@ mod y4m;
 pub use crate::fault::Fault;
 pub use edge_seg_bundle::redact::redacted;
 pub(crate) use edge_seg_bundle::redact::redacted_address;
+#[cfg(feature = "network")]
+#[doc(hidden)]
+pub use network::{count_pictures, decode_h264};
 pub use open::{check_source, open_source};
 use options::Stop;
 pub use options::{Notice, Pace, SourceOptions, VideoDecoder};

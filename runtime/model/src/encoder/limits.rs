@@ -2,7 +2,7 @@
 //! limits before it is handed over, and again while shapes become known, ahead of each step that could fill the memory.
 
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{GraphProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::Cost;
 use tract_onnx::tract_hir::internal::*;
@@ -27,8 +27,27 @@ pub(super) struct Work {
 /// The logits of 16 heads over 5,330 patches, unfused, have 1.8 GB; ViT-g at 1024 pixels has 20 · 10¹² multiplications.
 pub(super) const MOST: Work = Work { value_bytes: 4 << 30, bytes: 1 << 40, multiplications: 200_000_000_000_000 };
 
+/// What the smallest models of tests ask for, and little more.
+pub(super) const LITTLE: Work = Work { value_bytes: 1 << 20, bytes: 1 << 24, multiplications: 1 << 24 };
+
 /// Operators that repeat a part of the graph, as often as numbers within it say.
 const LOOPS: [&str; 2] = ["Loop", "Scan"];
+
+/// Sizes and counts of an operator, which the engine may count up to one by one. A convolution over a whole picture stays far below.
+const MAX_NUMBER: u64 = 1 << 20;
+
+/// The same of its axes, which count from either end.
+const MAX_AXIS: u64 = 64;
+
+/// Operators whose axis the engine counts up to without asking whether a shape has it: by their names in a file, and in the engine.
+const COUNTED: [&str; 4] = ["LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "OneHot"];
+const COUNTED_IN_ENGINE: [&str; 3] = ["LayerNorm", "RmsNormalization", "OneHot"];
+
+/// Property of a model: how many axes these count back at most.
+const AXES_BACK: &str = "edge-seg.axes-back";
+
+/// Attributes that may hold any number: constants, and ends of a slice that stand for the end of its axis.
+const ANY_NUMBER: [&str; 6] = ["value_int", "value_ints", "start", "starts", "end", "ends"];
 
 /// Holds a graph against the limits that can be seen in the file.
 ///
@@ -58,11 +77,32 @@ fn check_part(graph: &GraphProto, constants: &Constants<'_>, depth: usize, nodes
     for node in &graph.node {
         ensure!(!LOOPS.contains(&node.op_type.as_str()), "expected a graph without loops, found {} ({})", node.name, node.op_type);
         for attribute in &node.attribute {
+            check_numbers(attribute).with_context(|| format!("{} ({})", node.name, node.op_type))?;
             attribute.t.iter().chain(&attribute.tensors).try_for_each(|tensor| check_tensor(tensor, constants))?;
             attribute.g.iter().chain(&attribute.graphs).try_for_each(|part| check_part(part, constants, depth + 1, nodes))?;
         }
     }
     Ok(())
+}
+
+/// Keeps with the model what [`check_shapes`] holds the shapes of some operators against.
+pub(super) fn keep_axes(graph: &GraphProto, model: &mut InferenceModel) {
+    let counted = graph.node.iter().filter(|node| COUNTED.contains(&node.op_type.as_str()));
+    let axes = counted.flat_map(|node| &node.attribute).filter(|attribute| attribute.name == "axis").map(|attribute| attribute.i);
+    // An axis that is not told is the last.
+    let back = axes.chain([-1]).min().unwrap_or(-1).saturating_neg();
+    model.properties.insert(AXES_BACK.into(), rctensor0(back));
+}
+
+/// Whether an operator's own numbers are such as the engine can take one by one.
+fn check_numbers(attribute: &AttributeProto) -> TractResult<()> {
+    let most = match attribute.name.as_str() {
+        name if ANY_NUMBER.contains(&name) => return Ok(()),
+        "axis" | "axes" => MAX_AXIS,
+        _ => MAX_NUMBER,
+    };
+    let beyond = attribute.ints.iter().chain([&attribute.i]).find(|number| number.unsigned_abs() > most);
+    beyond.map_or(Ok(()), |number| bail!("{}: expected a number of -{most} to {most}, found {number}", attribute.name))
 }
 
 /// A constant has exactly the numbers that its shape says.
@@ -100,10 +140,25 @@ fn check_tensor(tensor: &TensorProto, constants: &Constants<'_>) -> TractResult<
 /// # Errors
 /// The node that asks for too much, or that the engine refuses.
 pub(super) fn check_shapes(mut model: InferenceModel, symbols: &SymbolValues, most: &Work) -> TractResult<InferenceModel> {
+    let back = model.properties.get(AXES_BACK).map_or(Ok(1), |back| back.cast_to_scalar::<i64>())?;
     for node in model.eval_order()? {
+        check_axes(&model, node, back).with_context(|| format!("node {}", model.node(node).name))?;
         follow(&mut model, node, symbols, most).with_context(|| format!("node {}", model.node(node).name))?;
     }
     Ok(model)
+}
+
+fn check_axes(model: &InferenceModel, node: usize, back: i64) -> TractResult<()> {
+    let name = model.node(node).op.name();
+    if !COUNTED_IN_ENGINE.contains(&&*name) {
+        return Ok(());
+    }
+    // It puts an axis more into its output.
+    let more = i64::from(name == "OneHot");
+    let (inputs, outputs) = model.node_facts(node)?;
+    let input = inputs.first().and_then(|fact| fact.shape.rank().concretize()).map(|rank| rank + more);
+    let ranks = outputs.iter().filter_map(|fact| fact.shape.rank().concretize()).chain(input);
+    ranks.min().filter(|rank| *rank < back).map_or(Ok(()), |rank| bail!("expected a value of {back} or more axes, found {rank}"))
 }
 
 fn follow(model: &mut InferenceModel, node: usize, symbols: &SymbolValues, most: &Work) -> TractResult<()> {
@@ -160,7 +215,7 @@ pub(super) fn check_work(model: &TypedModel, symbols: &SymbolValues, most: &Work
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+    use tract_onnx::pb::{ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
     use tract_onnx::pb::{OperatorSetIdProto, TensorShapeProto};
 
     use super::*;
@@ -202,7 +257,7 @@ mod tests {
     fn refusal(change: impl FnOnce(&mut GraphProto)) -> String {
         let mut graph = graph();
         change(&mut graph);
-        check_graph(&graph, &Constants::none()).unwrap_err().to_string()
+        format!("{:#}", check_graph(&graph, &Constants::none()).unwrap_err())
     }
 
     #[test]
@@ -221,6 +276,19 @@ mod tests {
             graph.node[0].attribute.push(AttributeProto { name: "value".into(), t, ..Default::default() });
         };
         assert!(refusal(inside).contains("constant \"inner\": expected 2 numbers"));
+        let number = |name: &'static str, number: i64| {
+            move |graph: &mut GraphProto| {
+                graph.node[0].attribute.push(AttributeProto { name: name.into(), ints: vec![1, number], ..Default::default() });
+            }
+        };
+        let found = refusal(number("axes", -65));
+        assert_eq!(found, "sum (Add): axes: expected a number of -64 to 64, found -65");
+        assert!(refusal(number("pads", 2 << 20)).contains("pads: expected a number of"));
+        for (name, plain) in [("axes", -64), ("pads", 9), ("ends", i64::MAX), ("value_ints", i64::MIN)] {
+            let mut graph = graph();
+            number(name, plain)(&mut graph);
+            check_graph(&graph, &Constants::none()).unwrap();
+        }
         let nested = |graph: &mut GraphProto| {
             for _ in 0..=MAX_DEPTH {
                 let g = Some(std::mem::take(graph));
@@ -258,6 +326,22 @@ mod tests {
         large.node[2].input[1] = "zeros".into();
         let refused = format!("{:#}", check_shapes(model(large), &none, &most).unwrap_err());
         assert_eq!(refused, "node zeros: expected values of at most 100 bytes, found a shape of [5, 7, 1]");
+    }
+
+    #[test]
+    fn an_axis_that_a_value_does_not_have_is_refused_before_the_engine_counts_to_it() {
+        let normed = |axis: i64| {
+            let mut graph = graph();
+            graph.initializer[0] = numbers("c", &[8], &[1.0; 8]);
+            graph.node[1].op_type = "LayerNormalization".into();
+            graph.node[1].attribute.push(AttributeProto { name: "axis".into(), r#type: 2, i: axis, ..Default::default() });
+            let mut model = model(graph.clone());
+            keep_axes(&graph, &mut model);
+            check_shapes(model, &SymbolValues::default(), &MOST)
+        };
+        normed(-1).unwrap();
+        let refused = format!("{:#}", normed(-2).unwrap_err());
+        assert_eq!(refused, "node product: expected a value of 2 or more axes, found 1");
     }
 
     #[test]

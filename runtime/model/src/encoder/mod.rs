@@ -31,7 +31,7 @@ pub use cuda::{GraphEncoder, choose_device, probe_cuda};
 pub use image::ImageEncoder;
 pub use text::TextEncoder;
 pub use threads::Threads;
-pub use trial::{GraphFact, GraphProducts, GraphTensor, Numbers, graph_facts, graph_products, run_graph, run_text_graph};
+pub use trial::{GraphFact, GraphProducts, GraphTensor, Numbers, graph_facts, graph_products, plan_graph, run_graph, run_text_graph};
 
 use crate::device::{Choice, Device};
 use crate::options::Options;

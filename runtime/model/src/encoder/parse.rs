@@ -6,7 +6,8 @@ use edge_seg_bundle::Bundle;
 use tract_onnx::prelude::*;
 
 use super::constants::{self, Constants};
-use super::{fuse, layers, limits};
+use super::limits::{self, Work};
+use super::{fuse, layers};
 use crate::contained::contained;
 use crate::{Error, Result};
 
@@ -44,9 +45,13 @@ pub(super) fn read_graph(graph: &[u8], constants: &Constants<'_>, half: bool) ->
     if let Some(graph) = &mut model.graph {
         layers::pack(graph, constants, half)?;
     }
-    let model = engine.model_for_proto_model(&model);
+    let read = engine.model_for_proto_model(&model);
     layers::forget();
-    model
+    let mut read = read?;
+    if let Some(graph) = &model.graph {
+        limits::keep_axes(graph, &mut read);
+    }
+    Ok(read)
 }
 
 /// The plan for inputs of these shapes. `symbols` has the largest values of what they leave open.
@@ -54,10 +59,15 @@ pub(super) fn read_graph(graph: &[u8], constants: &Constants<'_>, half: bool) ->
 /// # Errors
 /// What the engine refuses, and what is beyond the limits.
 pub(super) fn plan(model: &InferenceModel, facts: [TypedFact; 2], symbols: &SymbolValues) -> TractResult<Plan> {
+    plan_within(model, facts, symbols, &limits::MOST)
+}
+
+/// As [`plan`], with other limits.
+pub(super) fn plan_within(model: &InferenceModel, facts: [TypedFact; 2], symbols: &SymbolValues, most: &Work) -> TractResult<Plan> {
     let [first, second] = facts;
     let model = model.clone().with_input_fact(0, first.into())?.with_input_fact(1, second.into())?;
-    let model = limits::check_shapes(model, symbols, &limits::MOST)?.into_typed()?;
-    limits::check_work(&model, symbols, &limits::MOST)?;
+    let model = limits::check_shapes(model, symbols, most)?.into_typed()?;
+    limits::check_work(&model, symbols, most)?;
     model.into_optimized()?.into_runnable()
 }
 

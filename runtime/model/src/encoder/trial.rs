@@ -11,7 +11,8 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::constants;
 use super::layers::{LAYERS, turns};
-use super::parse::read_graph;
+use super::limits::LITTLE;
+use super::parse::{guarded, plan_within, read_graph};
 use super::tensors::fail;
 use super::text::plan_for_any_length;
 use crate::contained::contained;
@@ -133,6 +134,30 @@ pub fn run_text_graph(onnx: &[u8], sentences: &[Vec<i64>]) -> Result<Vec<GraphTe
             GraphTensor::of(outputs.first().context("expected an output")?)
         };
         sentences.iter().map(answer).collect()
+    })
+}
+
+/// Reads and plans a graph as a bundle's encoders are, for a text or for a picture of 32 × 32 pixels in patches of 8, within limits that
+/// are soon reached: what damaged graphs are tried on.
+///
+/// # Errors
+/// As [`run_graph`].
+#[doc(hidden)]
+pub fn plan_graph(onnx: &[u8], of_text: bool) -> Result<()> {
+    const WIDTH: usize = 32;
+    let file = BlobReader::from(Cow::Borrowed(onnx));
+    let (graph, constants) = constants::split(&file)?;
+    guarded("trial", "graph", || {
+        let model = read_graph(&graph, &constants, false)?;
+        ensure!(model.inputs.len() == 2, "expected two inputs, found {}", model.inputs.len());
+        let (facts, symbols) = if of_text {
+            let tokens = model.symbols.sym("tokens");
+            let fact = i64::fact(&[1.to_dim(), tokens.clone().into()]);
+            ([fact.clone(), fact], SymbolValues::default().with(&tokens, 24))
+        } else {
+            ([f32::fact([1, 3, 32, 32]), f32::fact([1, 1 + 16, WIDTH])], SymbolValues::default())
+        };
+        plan_within(&model, facts, &symbols, &LITTLE).map(drop)
     })
 }
 

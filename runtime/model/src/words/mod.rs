@@ -19,4 +19,4 @@ pub use class::{
 pub use example::Example;
 pub use meaning::{Language, Languages, Meaning, Translation};
 pub(crate) use meaning::{english_of, meaning, meanings};
-pub(crate) use tokenizer::WordTokenizer;
+pub use tokenizer::WordTokenizer;

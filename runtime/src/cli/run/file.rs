@@ -12,10 +12,14 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// A file's settings.
 pub fn read_settings(path: &Path) -> Result<Settings> {
     let text = edge_seg_model::text::read_text_within(path, MAX_FILE_BYTES).map_err(|e| absent(e, path))?;
-    toml::from_str(&text).map_err(|e| {
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Settings> {
+    toml::from_str(text).map_err(|e| {
         let hint = nearest(e.message()).map(|hint| format!("; {hint}")).unwrap_or_default();
         let at = e.span().map_or(0, |span| span.start);
-        anyhow!("{}: {}{hint}", path.display(), edge_seg_bundle::toml_text::toml_fault(&text, at, e.message()))
+        anyhow!("{}: {}{hint}", path.display(), edge_seg_bundle::toml_text::toml_fault(text, at, e.message()))
     })
 }
 
@@ -57,6 +61,50 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         read_settings(&file)
     }
+
+    /// A file with every option; what is changed is one place of it.
+    #[test]
+    fn no_change_of_a_configuration_makes_it_panic_and_what_is_accepted_is_written_back() {
+        const ODD: [&str; 12] = ["-1", "1e999", "nan", "[", "]]", "\"", "\\u202e", "\u{202e}", "\u{0}", "= {", "9223372036854775808", "\n"];
+        let lines: Vec<String> = super::super::describe::commented()
+            .lines()
+            .filter(|line| !line.starts_with("# "))
+            .map(|line| line.trim_start_matches('#').to_owned())
+            .collect();
+        let mut state = 3u32;
+        let mut below = |most: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % most.max(1)
+        };
+        let mut accepted = 0;
+        for _ in 0..CHANGES {
+            let mut lines = lines.clone();
+            let place = below(lines.len());
+            let line = &mut lines[place];
+            let at = line.floor_char_boundary(below(line.len() + 1));
+            match below(4) {
+                0 => line.truncate(at),
+                1 => line.insert_str(at, ODD[below(ODD.len())]),
+                2 => line.replace_range(at.., ODD[below(ODD.len())]),
+                _ => drop(lines.remove(place)),
+            }
+            match parse(Path::new("settings.toml"), &lines.join("\n")) {
+                Ok(settings) => {
+                    accepted += 1;
+                    let written = toml::to_string(&settings.table().unwrap()).unwrap();
+                    assert_eq!(parse(Path::new("written.toml"), &written).unwrap(), settings, "{written}");
+                    let _ = settings.check();
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(edge_seg_bundle::text::hidden(&error).all(|(_, c)| c == '\n'), "{error:?}");
+                }
+            }
+        }
+        assert!(accepted > CHANGES / 10, "{accepted}");
+    }
+
+    const CHANGES: usize = 400;
 
     #[test]
     fn unknown_names_are_refused_with_the_nearest() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use rumqttc::{
     AsyncClient, Event, LastWill, MqttOptions as Settings, Packet, Publish, PublishOptions, QoS, SubscribeFilter, TlsConfiguration,
     Transport,
@@ -331,6 +332,38 @@ impl Listener {
             self.outbox.found(topic);
         }
     }
+}
+
+/// What packets of a broker have a run of the name `a` do, the first of a damaged one and all behind it left out: the commands that they
+/// give, and what the run tells the broker of them.
+#[doc(hidden)]
+pub fn receive_packets(bytes: Vec<u8>) -> (Vec<String>, Vec<Vec<u8>>) {
+    let (commands, obeyed) = std::sync::mpsc::sync_channel(super::COMMANDS);
+    let listener = Listener {
+        place: "mqtt://broker".into(),
+        settings: Settings::new("test", ("broker".to_owned(), 1883)),
+        run: "1".into(),
+        others: RefCell::default(),
+        outbox: Arc::new(Outbox::new(Arc::default())),
+        base: "edge-seg/a".into(),
+        discovery: Some("homeassistant".into()),
+        node: "a".into(),
+        commands,
+        link: watch::channel(Link::default()).0,
+    };
+    listener.outbox.announced();
+    let Ok(mut packets) = Bytes::from(bytes).try_into_mut() else { return Default::default() };
+    while let Ok(packet) = Packet::read(&mut packets, MAX_INCOMING_BYTES) {
+        if let Packet::Publish(message) = packet {
+            listener.obey(&message);
+        }
+    }
+    let mut told = Vec::new();
+    while let Some(message) = listener.outbox.next() {
+        listener.outbox.sent(&message);
+        told.push(message.payload);
+    }
+    (obeyed.try_iter().collect(), told)
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod discovery;
 mod options;
 mod outbox;
 
+#[doc(hidden)]
+pub use connection::receive_packets;
 pub use options::MqttOptions;
 
 use std::collections::BTreeSet;

@@ -128,6 +128,28 @@ impl H264 {
     }
 }
 
+/// Gives `take` the pictures of H.264 behind start codes, in the order in which they are shown, as far as they can be decoded; a unit begins
+/// with each delimiter.
+///
+/// # Errors
+/// What is wrong with a picture that was decoded.
+#[doc(hidden)]
+pub fn decode_h264(bytes: &[u8], mut take: impl FnMut(&Frame)) -> Result<(), Fault> {
+    const DELIMITER: [u8; 5] = [0, 0, 0, 1, 9];
+    let starts = (0..bytes.len()).filter(|at| *at == 0 || bytes[*at..].starts_with(&DELIMITER));
+    let starts: Vec<usize> = starts.collect();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    let (mut decoder, options, mut frame) = (H264::new(), SourceOptions::default(), Frame::still(Default::default()));
+    for (start, end) in starts.iter().zip(ends) {
+        // As a camera's next unit comes after a damaged one.
+        let _ = decoder.push(&bytes[*start..end]);
+        while decoder.show((1, 1), &options, &mut frame)? {
+            take(&frame);
+        }
+    }
+    Ok(())
+}
+
 /// Refuses what would take more memory than any real picture needs.
 fn check(info: &SpsInfo) -> Result<(), Refused> {
     let (width, height) = (u64::from(info.coded_width), u64::from(info.coded_height));
