@@ -90,7 +90,9 @@ impl Parts {
 /// # Errors
 /// When a file cannot be read.
 pub fn release_of(name: &str, serial: u64, parts: &Parts) -> io::Result<Release> {
-    let files = parts.files().iter().map(|(name, content, _)| content.mark(name)).collect::<io::Result<_>>()?;
+    let named = |name: &str, error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+    let files = parts.files().into_iter().map(|(name, content, _)| content.mark(name).map_err(|error| named(name, error)));
+    let files = files.collect::<io::Result<_>>()?;
     Ok(Release { name: name.into(), serial, files })
 }
 

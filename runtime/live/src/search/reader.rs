@@ -1,5 +1,5 @@
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -297,6 +297,27 @@ impl Index {
             contents.whole.extend(ends);
         }
         Ok(contents)
+    }
+
+    /// When the frames of some origins were captured: of a file that was not finished, what is in it already.
+    ///
+    /// # Errors
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read.
+    pub fn times(&self, of: impl Fn(&str) -> bool + Sync) -> Result<HashMap<Arc<str>, HashSet<SystemTime>>> {
+        let parts = self.each_block(|records, _| {
+            let mut times = Vec::new();
+            for record in records {
+                if !record.is_end() && of(record.origin) {
+                    times.push((Arc::<str>::from(record.origin), time(record.time_ms)));
+                }
+            }
+            Ok(times)
+        })?;
+        let mut times = HashMap::<_, HashSet<_>>::new();
+        for (origin, time) in parts.into_iter().flatten() {
+            times.entry(origin).or_default().insert(time);
+        }
+        Ok(times)
     }
 
     /// The mean of its embeddings; none of an empty index. `[dim]`

@@ -271,10 +271,16 @@ fn locked(beside: &Path, place: &Path) -> Result<File> {
             return Err(Error::Sink { place: place.display().to_string(), found });
         }
         // Its writer may have finished it between the two calls.
-        if has_name(&part, beside).is_ok_and(|same| same) {
-            part.set_len(0).map_err(Error::io(beside))?;
-            return Ok(part);
+        let emptied = match has_name(&part, beside) {
+            Ok(true) => part.set_len(0),
+            Ok(false) => continue,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = emptied {
+            let _ = std::fs::remove_file(beside);
+            return Err(Error::io(beside)(error));
         }
+        return Ok(part);
     }
 }
 
@@ -367,7 +373,7 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     command.arg(name).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().map_err(|e| match e.kind() {
         ErrorKind::NotFound => fault(place, Fault::MissingProgram { program: "ffmpeg", package: "ffmpeg" }),
-        _ => Error::io(place)(e),
+        _ => Error::Sink { place: place.display().to_string(), found: format!("ffmpeg cannot be started: {e}") },
     })
 }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use edge_seg_bundle::files::Steady;
 use edge_seg_bundle::text::shown;
 
 use crate::contained::contained;
@@ -83,7 +84,7 @@ fn read_within(path: &Path, limit: u64, damage: &mut Option<Option<String>>) -> 
     if bytes > MAX_FILE_BYTES {
         return Err(fail(format!("a file of {bytes} bytes, where at most {MAX_FILE_BYTES} are read")));
     }
-    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let mut file = BufReader::new(Steady(File::open(path).map_err(Error::io(path))?));
     let mut start = Vec::new();
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let format = guess_format(&start).ok_or_else(|| fail(kind::describe(&start).into()))?;
@@ -132,7 +133,7 @@ pub fn read_orientation(path: &Path) -> Result<Orientation> {
     if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
         return Ok(Orientation::NoTransforms);
     }
-    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut file = Steady(File::open(path).map_err(Error::io(path))?);
     let mut start = Vec::new();
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let found = decode_with(|| match image::guess_format(&start) {
