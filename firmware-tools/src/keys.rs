@@ -69,7 +69,8 @@ impl Password {
 pub fn generate(path: &Path, password: &Password, expires: Option<Date>) -> Result<PathBuf> {
     let public = public_path(path);
     for file in [path, &public] {
-        ensure!(!file.exists(), "{}: exists already, and a key is never overwritten: choose another name", file.display());
+        let is_there = file.try_exists().with_context(|| format!("{}", file.display()))?;
+        ensure!(!is_there, "{}: exists already, and a key is never overwritten: choose another name", file.display());
     }
     let folder = folder_of(path);
     ensure!(folder.is_dir(), "{}: expected a folder, found none; try: mkdir -p {0}", folder.display());

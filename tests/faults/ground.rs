@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use edge_seg_tests::{binary, root};
-use image::{Rgb, RgbImage};
+use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use crate::jobs::{FW, Job};
 use crate::schedule::{Calls, RAW, RAW_CALLS, Rule};
@@ -47,7 +47,28 @@ impl Ground {
         fs::write(given.join("rules.toml"), rule).unwrap();
         fs::write(given.join("run.toml"), "[words]\ntags = \"dog\"\n").unwrap();
         crate::boards::make(&given);
+        ground.begin_labels(&given);
         ground
+    }
+
+    /// What a run that was killed has left of labels, `begun`: a record whose last line is torn. And label pictures, to measure against.
+    fn begin_labels(&self, given: &Path) {
+        fs::create_dir(given.join("labels")).unwrap();
+        for name in ["a", "b", "e"] {
+            let size = image::image_dimensions(given.join(format!("images/{name}.png"))).unwrap();
+            let label = GrayImage::from_fn(size.0, size.1, |x, _| Luma([1 + u8::from(x > 20)]));
+            label.save(given.join(format!("labels/{name}.png"))).unwrap();
+        }
+        fs::write(given.join("classes.tsv"), "id\tname\n1\tdog\n2\tgrass\n").unwrap();
+        let label = crate::jobs::JOBS.iter().find(|job| job.name == "resume").expect("it is in the table");
+        fs::create_dir(given.join("begun")).unwrap();
+        let folder = label.lay(self, 0);
+        let done = label.command(folder.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let whole = fs::read_to_string(folder.path().join("out/labels.jsonl")).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        let torn = &lines[2][..lines[2].len() / 2];
+        fs::write(given.join("begun/labels.jsonl"), format!("{}\n{}\n{torn}", lines[0], lines[1])).unwrap();
     }
 
     pub fn given(&self) -> PathBuf {

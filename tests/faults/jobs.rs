@@ -19,6 +19,8 @@ pub struct Job {
     pub arguments: &'static str,
     /// What beside these files may be missing after it ended well: it says so, and the next run makes it.
     pub optional: &'static [&'static str],
+    /// The file that comes last, and is taken away before others change.
+    pub mark: &'static str,
     /// What else is laid out, by a number of the schedule's; 0 is the plain case.
     pub prepare: fn(&Path, u64),
     /// What somebody does while it runs.
@@ -31,8 +33,17 @@ pub const EDGE_SEG: &str = "edge-seg";
 pub const EXPORT: &str = "edge-seg-export";
 pub const FW: &str = "edge-seg-fw";
 
-const PLAIN: Job =
-    Job { name: "", program: EDGE_SEG, given: &[], arguments: "", optional: &[], prepare: |_, _| {}, meanwhile: |_, _| {}, judge: None };
+const PLAIN: Job = Job {
+    name: "",
+    program: EDGE_SEG,
+    given: &[],
+    arguments: "",
+    optional: &[],
+    mark: "",
+    prepare: |_, _| {},
+    meanwhile: |_, _| {},
+    judge: None,
+};
 
 pub const JOBS: &[Job] = &[
     Job {
@@ -84,9 +95,32 @@ pub const JOBS: &[Job] = &[
             --format coco,cvat,voc,yolo,label-studio,sheet",
         ..PLAIN
     },
+    Job {
+        name: "resume",
+        program: EXPORT,
+        given: &["tiny.esb", "images", "words.txt", "begun"],
+        arguments: "label images -o out --model tiny.esb --vocabulary words.txt --tag-threshold 0 --background 0 --least-share 0",
+        prepare: |folder, _| std::fs::rename(folder.join("begun"), folder.join("out")).unwrap(),
+        ..PLAIN
+    },
+    Job {
+        name: "eval",
+        program: EXPORT,
+        given: &["tiny.esb", "images", "labels", "classes.tsv"],
+        arguments: "eval segmentation --model tiny.esb --images images --labels labels --classes classes.tsv --view id --record r.jsonl \
+            --json",
+        ..PLAIN
+    },
     Job { name: "bundle", program: EXPORT, given: &["tiny-model"], arguments: "bundle tiny-model -o new.esb --weights f32", ..PLAIN },
     Job { name: "extract", program: EXPORT, given: &["tiny.esb"], arguments: "extract tiny.esb -o parts", ..PLAIN },
-    Job { name: "import", program: EXPORT, given: &["clip"], arguments: "import clip -o model --name clip", ..PLAIN },
+    Job {
+        name: "import",
+        program: EXPORT,
+        given: &["clip"],
+        arguments: "import clip -o model --name clip",
+        mark: "model/config.json",
+        ..PLAIN
+    },
     Job { name: "pack", program: FW, given: &["tiny.esb"], arguments: "pack tiny.esb -o release.esb --serial 3", ..PLAIN },
     Job {
         name: "keygen",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 /// A small generator (splitmix64): the number is all that a schedule needs to be seen again.
 #[derive(Debug)]
@@ -37,6 +38,17 @@ pub struct Rule {
     pub action: String,
     pub first: u64,
     pub count: u64,
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected CALL KIND ACTION FIRST COUNT, found {text:?}");
+        let [call, kind, action, first, count] = text.split(' ').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+        let number = |text: &str| text.parse().map_err(|_| wrong());
+        Ok(Self { call: call.into(), kind: kind.into(), action: action.into(), first: number(first)?, count: number(count)? })
+    }
 }
 
 impl fmt::Display for Rule {

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg_bundle::Fit;
 use edge_seg_export::config::{Activation, Head, ModelConfig, Similarity};
@@ -179,7 +179,11 @@ impl Import {
 
 /// Whether a folder has no model but one that was written here: a checkpoint's own files have the same names.
 fn check_free(folder: &Path) -> anyhow::Result<()> {
-    let taken = ["model.safetensors", "config.json", "tokenizer.json"].into_iter().find(|name| folder.join(name).exists());
+    let mut taken = None;
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let path = folder.join(name);
+        taken = taken.or(path.try_exists().with_context(|| path.display().to_string())?.then_some(name));
+    }
     let Some(taken) = taken else { return Ok(()) };
     let is_ours = ModelConfig::read(&folder.join("config.json")).is_ok() || is_unfinished(folder);
     let place = folder.display();

@@ -49,7 +49,8 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn create_private_file(path: &Path, bytes: &[u8]) -> Result<()> {
     put(path, bytes, 0o600, |beside| {
         std::fs::hard_link(beside, path)?;
-        std::fs::remove_file(beside)
+        let _ = std::fs::remove_file(beside);
+        Ok(())
     })
 }
 
