@@ -196,7 +196,7 @@ fn names_a_fault(stderr: &str, struck: &[Struck]) -> bool {
             "stdout.txt" => ["stdout", "JSON lines"],
             "runtime" => ["edge-seg: ", "the runtime"],
             // Its first folder is made with the first file in it.
-            "slots" => ["state.json", "var/lib/edge-seg"],
+            "slots" => ["state.json", "slot "],
             _ => [name.as_str(); 2],
         };
         known.iter().any(|known| stderr.contains(known))
@@ -204,10 +204,14 @@ fn names_a_fault(stderr: &str, struck: &[Struck]) -> bool {
 }
 
 /// What lies in the folder after a run under faults, against what a run without any writes.
-pub fn left(job: &Job, ended: &Ended, struck: &[Struck], found: &Files, clean: &Files, before: Option<&Files>) -> Result<(), String> {
-    let lost = |name: &&String| !found.contains_key(*name) && !job.is_optional(name) && *name != "stdout.txt" && *name != job.mark;
-    if let Some(name) = before.and_then(|before| before.keys().find(lost)) {
-        return Err(format!("{name}, which was there before, is lost"));
+pub fn left(job: &Job, ended: &Ended, struck: &[Struck], found: &Files, clean: &Files, before: &Files) -> Result<(), String> {
+    for (name, old) in before.iter().filter(|(name, _)| *name != job.mark && !job.is_optional(name)) {
+        let Some(new) = found.get(name) else { return Err(format!("{name}, which was there before, is lost")) };
+        // What a record holds is what need not be done again.
+        let kept = lines(new).0;
+        if matches!(form(name), Form::Lines | Form::Unordered | Form::Appended) && !lines(old).0.iter().all(|line| kept.contains(line)) {
+            return Err(format!("{name} has lost lines that were there before"));
+        }
     }
     let removals = struck.iter().any(|s| s.call == "remove" || s.call == "look");
     for (name, bytes) in found.iter().filter(|(name, _)| !job.was_given(name)) {
@@ -226,12 +230,16 @@ pub fn left(job: &Job, ended: &Ended, struck: &[Struck], found: &Files, clean: &
         {
             continue;
         }
+        // Measures of the pictures that could be read.
+        if ended.code == Some(2) && job.name == "eval" && name == "stdout.txt" {
+            continue;
+        }
         // Answers out of what could be read, where it says that some could not.
         if ended.stderr.contains("not in the index") && (name.starts_with("found/") || name == "stdout.txt") {
             continue;
         }
         let Some(whole) = clean.get(name) else { return Err(format!("{name}: no run without faults writes it")) };
-        let old = before.and_then(|before| before.get(name)).map_or(&[][..], Vec::as_slice);
+        let old = before.get(name).map_or(&[][..], Vec::as_slice);
         // What is added to comes behind what was there.
         let bytes = if form(name) == Form::Appended { bytes.strip_prefix(old).unwrap_or(bytes) } else { bytes };
         if !is_beginning(name, bytes, whole) {

@@ -33,20 +33,24 @@ struct Known {
 /// One run of a job.
 struct Ran {
     folder: tempfile::TempDir,
+    before: Files,
     ended: Ended,
     struck: Vec<Struck>,
     calls: Calls,
 }
 
-/// Runs a job under these rules, over `before`, what an earlier run has written.
-fn run(ground: &Ground, job: &'static Job, turn: u64, before: Option<&Files>, rules: &[Rule]) -> Ran {
+/// Runs a job under these rules, over what an earlier run has written.
+fn run(ground: &Ground, job: &'static Job, turn: u64, earlier: Option<&Files>, rules: &[Rule]) -> Ran {
     let folder = job.lay(ground, turn);
-    before.iter().for_each(|before| judge::put(folder.path(), before, |name| !job.was_given(name) && name != "stdout.txt"));
+    if let Some(earlier) = earlier {
+        judge::put(folder.path(), earlier, |name| !job.was_given(name) && name != "stdout.txt");
+    }
+    let before = judge::files(folder.path());
     let log = folder.path().with_extension("log");
     let mut command = ground.struck(job, folder.path(), rules, &log);
     let ended = ground::run(&mut command, folder.path(), |child| (job.meanwhile)(folder.path(), child));
     let (struck, calls) = ground::read_log(&log);
-    Ran { folder, ended, struck, calls }
+    Ran { folder, before, ended, struck, calls }
 }
 
 fn know(ground: &Ground, job: &'static Job) -> Known {
@@ -79,13 +83,12 @@ struct Done {
 
 /// Runs a job under rules and judges what is left.
 fn meet(ground: &Ground, known: &Known, turn: u64, again: bool, rules: Vec<Rule>) -> Done {
-    let before = again.then_some(&known.clean);
-    let ran = run(ground, known.job, turn, before, &rules);
-    let wrong = judged(known, &ran, before).err();
+    let ran = run(ground, known.job, turn, again.then_some(&known.clean), &rules);
+    let wrong = judged(known, &ran).err();
     Done { job: known.job.name, rules, ran, wrong }
 }
 
-fn judged(known: &Known, Ran { folder, ended, struck, .. }: &Ran, before: Option<&Files>) -> Result<(), String> {
+fn judged(known: &Known, Ran { folder, before, ended, struck, .. }: &Ran) -> Result<(), String> {
     let (job, folder) = (known.job, folder.path());
     judge::ended_well(ended, struck)?;
     let found = judge::files(folder);
@@ -199,10 +202,9 @@ const FOUND: &[(&str, bool, &str)] = &[
     // An index on a failing disk: "written by another process", and answers out of half of it.
     ("search", false, "look file EIO 43 3"),
     // A full disk tore a line of the record, the next stood behind it, and the record could not be read any more.
-    ("resume", false, "write file full 2 2; write file kill 4 1"),
-    ("eval", false, "write file full 2 1; write file kill 4 1"),
+    ("resume", false, "write file full 2 2; write file kill 5 1"),
     // The record's folder did not answer: it was begun anew, over what had been labelled.
-    ("resume", false, "look file EIO 4 1"),
+    ("resume", false, "look file EIO 12 1; write file kill 2 1"),
     // What is written beside and renamed stayed for ever after a kill.
     ("bundle", false, "sync file killed 1 1"),
     ("segment", false, "rename file kill 2 1"),
