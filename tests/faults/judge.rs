@@ -225,7 +225,7 @@ pub fn left(job: &Job, ended: &Ended, struck: &[Struck], found: &Files, clean: &
         }
         // Tables of the pictures that could be labelled, where it says that some could not.
         if ended.code == Some(2)
-            && ["labels.jsonl: ", "could not be labelled"].iter().any(|said| ended.stderr.contains(said))
+            && ["labels.jsonl: ", "could not be labelled", "images/"].iter().any(|said| ended.stderr.contains(said))
             && name.starts_with("out/")
         {
             continue;
@@ -261,7 +261,7 @@ pub fn all_there(job: &Job, found: &Files, clean: &Files) -> Result<(), String> 
             Some(_) => {}
         }
     }
-    match found.keys().find(|name| !clean.contains_key(*name)) {
+    match found.keys().find(|name| !clean.contains_key(*name) && !job.is_optional(name)) {
         Some(name) => Err(format!("{name} is left over")),
         None => Ok(()),
     }

@@ -185,7 +185,12 @@ fn check_free(folder: &Path) -> anyhow::Result<()> {
         taken = taken.or(path.try_exists().with_context(|| path.display().to_string())?.then_some(name));
     }
     let Some(taken) = taken else { return Ok(()) };
-    let is_ours = ModelConfig::read(&folder.join("config.json")).is_ok() || is_unfinished(folder);
+    let config = folder.join("config.json");
+    match std::fs::File::open(&config) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(|| config.display().to_string()),
+        _ => {}
+    }
+    let is_ours = ModelConfig::read(&config).is_ok() || is_unfinished(folder);
     let place = folder.display();
     ensure!(is_ours, "{place}: expected a new folder, or one that this command wrote, found another {taken}; try: -o {place}-imported");
     Ok(())

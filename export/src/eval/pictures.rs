@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use edge_seg_bundle::files::Steady;
+use edge_seg_bundle::files::{Steady, about};
 use edge_seg_model::image::metadata::Orientation;
 use edge_seg_model::{Frame, read_picture};
 
@@ -62,7 +62,7 @@ fn files_by_stem(folder: &Path, wanted: fn(&Path) -> bool) -> Result<BTreeMap<St
         let path = entry.map_err(Error::io(folder))?.path();
         if wanted(&path)
             && !edge_seg_model::is_companion(&path)
-            && path.is_file()
+            && about(&path)?.is_some_and(|about| about.is_file())
             && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
         {
             found.entry(stem.to_owned()).or_default().push(path.clone());

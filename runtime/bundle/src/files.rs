@@ -98,6 +98,18 @@ pub fn check_bundle_output(path: &Path, input: Option<&Path>) -> Result<()> {
     if start.starts_with(&MAGIC) { Ok(()) } else { taken(&looks_like(&start)) }
 }
 
+/// What a name in a folder leads to; none where that is gone. A disk that does not answer has not said that it is none of what is looked
+/// for, and leaving it out would be a wrong answer.
+///
+/// # Errors
+/// [`Error::Io`] if the system does not tell.
+pub fn about(path: &Path) -> Result<Option<std::fs::Metadata>> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        about => about.map(Some).map_err(Error::io(path)),
+    }
+}
+
 /// A reader that signals do not interrupt: it is asked again. Decoders of others take an interrupted call for the end of what they can read.
 #[derive(Debug)]
 pub struct Steady<R>(pub R);

@@ -10,7 +10,7 @@ use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, parse_words, read_picture};
 use edge_seg_bundle::date::{Date, parse_clock, split_zone};
-use edge_seg_bundle::files::{cache_folder, replace_file};
+use edge_seg_bundle::files::{about, cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
 use edge_seg_live::search::{Answer, Lost, time_in_name};
@@ -336,7 +336,7 @@ impl Files {
         let mut clips = Vec::new();
         for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let path = entry.with_context(|| folder.display().to_string())?.path();
-            if is_clip(&path) && path.is_file() {
+            if is_clip(&path) && about(&path)?.is_some_and(|about| about.is_file()) {
                 clips.push(path);
             }
         }

@@ -151,9 +151,10 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// The best first; of the equally good the last: where something lay last is what is asked most.
+    /// The best first; of the equally good the last: where something lay last is what is asked most. Of one time by their names, in whatever
+    /// order they came into the index.
     pub fn by_rank(&self, other: &Self) -> Ordering {
-        other.score.total_cmp(&self.score).then_with(|| other.from.cmp(&self.from))
+        other.score.total_cmp(&self.score).then_with(|| other.from.cmp(&self.from)).then_with(|| self.origin.cmp(&other.origin))
     }
 }
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use edge_seg_bundle::files::Steady;
+use edge_seg_bundle::files::{Steady, about};
 use edge_seg_bundle::text::shown;
 
 use crate::contained::contained;
@@ -347,7 +347,8 @@ fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Resul
                 Ok(paths) => paths,
                 Err(e) => return vec![Err(Error::io(path)(e))],
             };
-        found.retain(|p| p.is_file() && !is_companion(p));
+        // What the disk does not tell is kept: reading it will tell why.
+        found.retain(|p| about(p).map_or(true, |about| about.is_some_and(|about| about.is_file())) && !is_companion(p));
         found.sort();
         let (pictures, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| is_picture(p));
         let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS) || has_ending(p, &RAW_ENDINGS)).collect();
