@@ -26,8 +26,11 @@ pub struct Job {
     /// What somebody does while it runs.
     pub meanwhile: fn(&Path, &mut Child),
     /// How what is left is judged, where it is not by comparison with a run without faults and by running it again.
-    pub judge: Option<fn(&Job, &Path, &Ended) -> Result<(), String>>,
+    pub judge: Option<Judge>,
 }
+
+/// What is wrong with what a run has left, and with how it ended.
+type Judge = fn(&Job, &Path, &Ended) -> Result<(), String>;
 
 pub const EDGE_SEG: &str = "edge-seg";
 pub const EXPORT: &str = "edge-seg-export";

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::ground::{Ended, Struck};
 use crate::jobs::Job;
-use crate::schedule::is_harmless;
+use crate::schedule::{Rule, is_harmless};
 
 /// Files by their names below a folder.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -161,14 +161,15 @@ pub fn has_whole_frames(found: &[u8], clean: &[u8]) -> bool {
 }
 
 /// What must hold whatever went wrong.
-pub fn ended_well(ended: &Ended, struck: &[Struck]) -> Result<(), String> {
+pub fn ended_well(ended: &Ended, struck: &[Struck], rules: &[Rule]) -> Result<(), String> {
     if ended.hung {
         return Err("it hangs".into());
     }
     if ended.stderr.contains("panicked at") {
         return Err("it panics".into());
     }
-    let was = |actions: &[&str]| struck.iter().any(|s| actions.contains(&s.action.as_str()));
+    // By the rules, for the log of what was struck may be struck itself.
+    let was = |actions: &[&str]| rules.iter().any(|rule| actions.contains(&rule.action.as_str()));
     match (ended.code, ended.signal) {
         (_, Some(SIGKILL)) if was(&["kill", "killed", "torn"]) => Ok(()),
         (_, Some(SIGTERM)) if was(&["term"]) => Ok(()),
@@ -193,11 +194,12 @@ fn names_a_fault(stderr: &str, struck: &[Struck]) -> bool {
         // A board's state has a twin, and NAME.new becomes NAME; what a release brings is told by its name in the slot.
         let name = name.trim_end_matches(".new").replace(".copy.", ".");
         let known = match name.as_str() {
-            "stdout.txt" => ["stdout", "JSON lines"],
-            "runtime" => ["edge-seg: ", "the runtime"],
-            // Its first folder is made with the first file in it.
-            "slots" => ["state.json", "slot "],
-            _ => [name.as_str(); 2],
+            "stdout.txt" => &["stdout", "JSON lines"][..],
+            "runtime" => &["edge-seg: ", "the runtime"],
+            "r2.esb" => &["r2.esb", "bundle.esb"],
+            // Its folders are made with the first file in them.
+            "slots" => &["state.json", "slot ", "var/lib/edge-seg: "],
+            _ => &[name.as_str()],
         };
         known.iter().any(|known| stderr.contains(known))
     })

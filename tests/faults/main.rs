@@ -84,13 +84,13 @@ struct Done {
 /// Runs a job under rules and judges what is left.
 fn meet(ground: &Ground, known: &Known, turn: u64, again: bool, rules: Vec<Rule>) -> Done {
     let ran = run(ground, known.job, turn, again.then_some(&known.clean), &rules);
-    let wrong = judged(known, &ran).err();
+    let wrong = judged(known, &ran, &rules).err();
     Done { job: known.job.name, rules, ran, wrong }
 }
 
-fn judged(known: &Known, Ran { folder, before, ended, struck, .. }: &Ran) -> Result<(), String> {
+fn judged(known: &Known, Ran { folder, before, ended, struck, .. }: &Ran, rules: &[Rule]) -> Result<(), String> {
     let (job, folder) = (known.job, folder.path());
-    judge::ended_well(ended, struck)?;
+    judge::ended_well(ended, struck, rules)?;
     let found = judge::files(folder);
     if let Some(judge) = job.judge {
         judge::age(folder, &found);
