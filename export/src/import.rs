@@ -486,8 +486,9 @@ pub fn write(folder: &Path, model: &Model) -> Result<()> {
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(broken)?;
-    let writer = [(WRITER.0.to_owned(), WRITER.1.to_owned())];
-    let weights = safetensors::serialize(views, Some(writer.into())).map_err(broken)?;
+    // One entry alone: several would come in another order each time.
+    let about = [(WRITER.0.to_owned(), WRITER.1.to_owned())];
+    let weights = safetensors::serialize(views, Some(about.into())).map_err(broken)?;
     replace_file(&place, &weights)?;
     replace_file(&folder.join("tokenizer.json"), &model.tokenizer)?;
     let text = serde_json::to_string_pretty(&model.config).expect("a configuration is plain data") + "\n";

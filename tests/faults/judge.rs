@@ -226,7 +226,7 @@ pub fn left(job: &Job, ended: &Ended, struck: &[Struck], found: &Files, clean: &
             continue;
         }
         // Tables of the pictures that could be labelled, where it says that some could not.
-        if ended.code == Some(2)
+        if ended.code != Some(0)
             && ["labels.jsonl: ", "could not be labelled", "images/"].iter().any(|said| ended.stderr.contains(said))
             && name.starts_with("out/")
         {

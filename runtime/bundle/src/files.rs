@@ -247,7 +247,7 @@ mod tests {
         impl Read for Interrupted {
             fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
                 self.0 += 1;
-                if self.0 % 3 > 0 { Err(ErrorKind::Interrupted.into()) } else { self.0.to_le_bytes().as_slice().read(bytes) }
+                if !self.0.is_multiple_of(3) { Err(ErrorKind::Interrupted.into()) } else { self.0.to_le_bytes().as_slice().read(bytes) }
             }
         }
         let mut found = [0];
