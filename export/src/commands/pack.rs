@@ -392,8 +392,12 @@ fn check_free(folder: &Path) -> anyhow::Result<()> {
     // What a run that was killed has left is none.
     let is_kept = |entry: std::fs::DirEntry| !entry.file_name().to_str().is_some_and(edge_seg_bundle::files::is_left_over);
     let is_used = std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_kept));
-    let manifest = || std::fs::read(folder.join("manifest.json")).ok();
-    let is_ours = || manifest().is_some_and(|bytes| serde_json::from_slice::<edge_seg_bundle::Manifest>(&bytes).is_ok());
+    let place = folder.join("manifest.json");
+    let manifest = match std::fs::read(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        read => Some(read.with_context(|| place.display().to_string())?),
+    };
+    let is_ours = || manifest.is_some_and(|bytes| serde_json::from_slice::<edge_seg_bundle::Manifest>(&bytes).is_ok());
     // Without the slash at the end of what a shell completes.
     let place: std::path::PathBuf = folder.components().collect();
     let place = place.display();
