@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use edge_seg_tests::binary;
 
-use crate::ground::Ended;
-use crate::jobs::{FW, Job};
+use crate::files::files;
+use crate::process::{Ended, FW};
 
 fn fw(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(binary(FW)).current_dir(folder).env("HOME", folder).args(arguments).output().unwrap()
@@ -62,7 +62,7 @@ fn nothing_is_left(folder: &Path, root: &str) -> Result<(), String> {
     // The history's next entry is written over what was left of the one before.
     let is_left =
         |name: &str| (name.ends_with(".new") && name != "history.jsonl.new") || name.ends_with(".part") || name.starts_with("check.");
-    let left = || crate::judge::files(&folder.join(root).join("var/lib/edge-seg")).into_keys().find(|name| is_left(name));
+    let left = || files(&folder.join(root).join("var/lib/edge-seg")).into_keys().find(|name| is_left(name));
     if left().is_some() {
         fw(folder, &["prune", "--root", root]);
     }
@@ -70,7 +70,7 @@ fn nothing_is_left(folder: &Path, root: &str) -> Result<(), String> {
 }
 
 /// After an installation of release 2 over release 1.
-pub fn old_or_new_runs(_: &Job, folder: &Path, ended: &Ended) -> Result<(), String> {
+pub fn old_or_new_runs(folder: &Path, ended: &Ended) -> Result<(), String> {
     match (runs(folder, "board")?, ended.code) {
         (2, _) | (1, Some(1 | 2 | 127) | None) => {}
         (serial, code) => return Err(format!("it ends with {code:?}, and release {serial} runs")),
@@ -87,7 +87,7 @@ pub fn old_or_new_runs(_: &Job, folder: &Path, ended: &Ended) -> Result<(), Stri
 }
 
 /// After a start of release 2 on trial.
-pub fn trial_goes_on(_: &Job, folder: &Path, _: &Ended) -> Result<(), String> {
+pub fn trial_goes_on(folder: &Path, _: &Ended) -> Result<(), String> {
     let serial = runs(folder, "trial")?;
     if serial != 1 && serial != 2 {
         return Err(format!("release {serial} runs after it"));
@@ -97,7 +97,7 @@ pub fn trial_goes_on(_: &Job, folder: &Path, _: &Ended) -> Result<(), String> {
     nothing_is_left(folder, "trial")
 }
 
-pub fn key_is_whole_or_none(_: &Job, folder: &Path, ended: &Ended) -> Result<(), String> {
+pub fn key_is_whole_or_none(folder: &Path, ended: &Ended) -> Result<(), String> {
     let (secret, public) = (folder.join("release.key"), folder.join("release.key.pub"));
     if public.exists() && !secret.exists() {
         return Err("there is a public key alone".into());

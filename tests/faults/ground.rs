@@ -1,20 +1,16 @@
 //! Where jobs run: what they are given, and one process of a job, under faults or without.
 
 use std::fs;
-use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use edge_seg_tests::{binary, root};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use crate::jobs::{FW, Job};
+use crate::jobs::Job;
+use crate::process::FW;
 use crate::schedule::{Calls, RAW, RAW_CALLS, Rule};
-
-/// No job takes this long, whatever goes wrong.
-pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// What all jobs are given, made once.
 #[derive(Debug)]
@@ -62,7 +58,7 @@ impl Ground {
         fs::write(given.join("classes.tsv"), "id\tname\n1\tdog\n2\tgrass\n").unwrap();
         let label = crate::jobs::JOBS.iter().find(|job| job.name == "resume").expect("it is in the table");
         fs::create_dir(given.join("begun")).unwrap();
-        let folder = label.lay(self, 0);
+        let folder = self.lay_for(label, 0);
         let done = label.command(folder.path()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let whole = fs::read_to_string(folder.path().join("out/labels.jsonl")).unwrap();
@@ -80,12 +76,19 @@ impl Ground {
     }
 
     /// A new folder with some of what is given.
-    pub fn lay(&self, names: &[&str]) -> tempfile::TempDir {
+    fn lay(&self, names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in names {
             let (from, to) = (self.given().join(name), folder.path().join(name));
             if from.is_dir() { copy_all(&from, &to) } else { copy(&from, &to) }
         }
+        folder
+    }
+
+    /// A new folder with what a job is given.
+    pub fn lay_for(&self, job: &Job, turn: u64) -> tempfile::TempDir {
+        let folder = self.lay(job.given);
+        (job.prepare)(folder.path(), turn);
         folder
     }
 
@@ -142,48 +145,6 @@ fn copy_all(from: &Path, to: &Path) {
             _ => copy(&source, &target),
         }
     }
-}
-
-/// How a process ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// None if a signal ended it.
-    pub code: Option<i32>,
-    pub signal: Option<i32>,
-    pub stderr: String,
-    pub hung: bool,
-}
-
-/// Runs a job's process to its end or the limit. Its results go to `stdout.txt` in the folder, so that the disk is full for these too.
-pub fn run(command: &mut Command, folder: &Path, meanwhile: impl FnOnce(&mut Child)) -> Ended {
-    let results = fs::OpenOptions::new().create(true).append(true).open(folder.join("stdout.txt")).unwrap();
-    let mut child = command.stdin(Stdio::null()).stdout(results).stderr(Stdio::piped()).process_group(0).spawn().expect("it starts");
-    let mut stderr = child.stderr.take().unwrap();
-    // A child of the child may hold the pipe open for longer.
-    let (said, hear) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let mut part = [0; 4096];
-        while let Ok(n @ 1..) = stderr.read(&mut part) {
-            bytes.extend_from_slice(&part[..n]);
-        }
-        let _ = said.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    meanwhile(&mut child);
-    let end = Instant::now() + LIMIT;
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break Some(status),
-            None if Instant::now() > end => break None,
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    if status.is_none() {
-        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status();
-        let _ = child.wait();
-    }
-    let stderr = hear.recv_timeout(Duration::from_secs(3)).unwrap_or_else(|_| "(a child holds stderr open)".into());
-    Ended { code: status.and_then(|s| s.code()), signal: status.and_then(|s| s.signal()), stderr, hung: status.is_none() }
 }
 
 /// A call that was struck.

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 
 use edge_seg_tests::binary;
 
-use crate::ground::{Ended, Ground};
+use crate::process::{EDGE_SEG, EXPORT, Ended, FW};
 use crate::{boards, live};
 
 /// One command, and how it is judged.
@@ -30,11 +30,7 @@ pub struct Job {
 }
 
 /// What is wrong with what a run has left, and with how it ended.
-type Judge = fn(&Job, &Path, &Ended) -> Result<(), String>;
-
-pub const EDGE_SEG: &str = "edge-seg";
-pub const EXPORT: &str = "edge-seg-export";
-pub const FW: &str = "edge-seg-fw";
+type Judge = fn(&Path, &Ended) -> Result<(), String>;
 
 const PLAIN: Job = Job {
     name: "",
@@ -186,12 +182,6 @@ impl Job {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{place}:{path}"));
         command
-    }
-
-    pub fn lay(&self, ground: &Ground, turn: u64) -> tempfile::TempDir {
-        let folder = ground.lay(self.given);
-        (self.prepare)(folder.path(), turn);
-        folder
     }
 
     /// Whether a file was given.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::ground::Ended;
-use crate::jobs::Job;
+use crate::files::{files, has_whole_frames, is_part};
+use crate::process::Ended;
 
 fn signal(child: &mut Child, name: &str) {
     if matches!(child.try_wait(), Ok(None)) {
@@ -128,7 +128,7 @@ pub fn use_the_page(_: &Path, child: &mut Child) {
 }
 
 /// Lines and masks of a run that may have been ended at any time.
-pub fn frames_are_whole(_: &Job, folder: &Path, ended: &Ended) -> Result<(), String> {
+pub fn frames_are_whole(folder: &Path, ended: &Ended) -> Result<(), String> {
     let shown = shown(folder);
     let (whole, torn) = shown.rsplit_once('\n').unwrap_or(("", &shown));
     let mut last = None;
@@ -143,22 +143,22 @@ pub fn frames_are_whole(_: &Job, folder: &Path, ended: &Ended) -> Result<(), Str
     if !torn.is_empty() && ended.code == Some(0) {
         return Err("it ends well, and its last line is torn".into());
     }
-    for (name, bytes) in crate::judge::files(folder).iter().filter(|(name, _)| name.ends_with(".mask.png")) {
+    for (name, bytes) in files(folder).iter().filter(|(name, _)| name.ends_with(".mask.png")) {
         image::load_from_memory(bytes).map_err(|e| format!("{name}: {e}"))?;
     }
     Ok(())
 }
 
-pub fn sets_and_recordings_are_whole(job: &Job, folder: &Path, ended: &Ended) -> Result<(), String> {
-    frames_are_whole(job, folder, ended)?;
-    for (name, bytes) in crate::judge::files(folder) {
-        if crate::judge::is_part(&name) {
+pub fn sets_and_recordings_are_whole(folder: &Path, ended: &Ended) -> Result<(), String> {
+    frames_are_whole(folder, ended)?;
+    for (name, bytes) in files(folder) {
+        if is_part(&name) {
             continue;
         }
         if name.starts_with("state/") && name.ends_with(".json") {
             serde_json::from_slice::<Value>(&bytes).map_err(|e| format!("{name}: {e}"))?;
         }
-        if name.ends_with(".y4m") && !crate::judge::has_whole_frames(&bytes, &bytes) {
+        if name.ends_with(".y4m") && !has_whole_frames(&bytes, &bytes) {
             return Err(format!("{name} has a torn frame"));
         }
     }

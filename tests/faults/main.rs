@@ -6,10 +6,12 @@
 //! `EDGE_SEG_FAULTS_FIRST` the first one's number.
 
 mod boards;
+mod files;
 mod ground;
 mod jobs;
 mod judge;
 mod live;
+mod process;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -18,9 +20,10 @@ use std::sync::{Mutex, OnceLock};
 
 use edge_seg_tests::need_program;
 
-use ground::{Ended, Ground, Struck};
+use files::Files;
+use ground::{Ground, Struck};
 use jobs::{JOBS, Job};
-use judge::Files;
+use process::Ended;
 use schedule::{Calls, Rng, Rule};
 
 /// A job, what it writes without faults, and the calls that it makes for it: in a new folder, and where a run before it is done.
@@ -41,14 +44,14 @@ struct Ran {
 
 /// Runs a job under these rules, over what an earlier run has written.
 fn run(ground: &Ground, job: &'static Job, turn: u64, earlier: Option<&Files>, rules: &[Rule]) -> Ran {
-    let folder = job.lay(ground, turn);
+    let folder = ground.lay_for(job, turn);
     if let Some(earlier) = earlier {
-        judge::put(folder.path(), earlier, |name| !job.was_given(name) && name != "stdout.txt");
+        files::put(folder.path(), earlier, |name| !job.was_given(name) && name != "stdout.txt");
     }
-    let before = judge::files(folder.path());
+    let before = files::files(folder.path());
     let log = folder.path().with_extension("log");
     let mut command = ground.struck(job, folder.path(), rules, &log);
-    let ended = ground::run(&mut command, folder.path(), |child| (job.meanwhile)(folder.path(), child));
+    let ended = process::run(&mut command, folder.path(), |child| (job.meanwhile)(folder.path(), child));
     let (struck, calls) = ground::read_log(&log);
     Ran { folder, before, ended, struck, calls }
 }
@@ -57,9 +60,9 @@ fn know(ground: &Ground, job: &'static Job) -> Known {
     let clean = |before: Option<&Files>| {
         let ran = run(ground, job, 0, before, &[]);
         assert_eq!(ran.ended.code, Some(0), "{}: {}", job.name, ran.ended.stderr);
-        let found = judge::files(ran.folder.path());
+        let found = files::files(ran.folder.path());
         if let Some(judge) = job.judge {
-            judge(job, ran.folder.path(), &ran.ended).unwrap_or_else(|why| panic!("{} without faults: {why}", job.name));
+            judge(ran.folder.path(), &ran.ended).unwrap_or_else(|why| panic!("{} without faults: {why}", job.name));
         }
         (found, ran.calls)
     };
@@ -91,15 +94,15 @@ fn meet(ground: &Ground, known: &Known, turn: u64, again: bool, rules: Vec<Rule>
 fn judged(known: &Known, Ran { folder, before, ended, struck, .. }: &Ran, rules: &[Rule]) -> Result<(), String> {
     let (job, folder) = (known.job, folder.path());
     judge::ended_well(ended, struck, rules)?;
-    let found = judge::files(folder);
+    let found = files::files(folder);
     if let Some(judge) = job.judge {
         judge::age(folder, &found);
-        return judge(job, folder, ended);
+        return judge(folder, ended);
     }
     judge::left(job, ended, struck, &found, &known.clean, before)?;
     judge::age(folder, &found);
     std::fs::remove_file(folder.join("stdout.txt")).unwrap();
-    let once_more = ground::run(&mut job.command(folder), folder, |_| {});
+    let once_more = process::run(&mut job.command(folder), folder, |_| {});
     if once_more.code != Some(0) {
         return Err(format!("run again without faults it ends with {:?}: {}", once_more.code, once_more.stderr));
     }
@@ -107,7 +110,7 @@ fn judged(known: &Known, Ran { folder, before, ended, struck, .. }: &Ran, rules:
     if ended.stderr.contains("not in the index") {
         return Ok(());
     }
-    judge::all_there(job, &judge::files(folder), &known.clean).map_err(|why| format!("after another run without faults {why}"))
+    judge::all_there(job, &files::files(folder), &known.clean).map_err(|why| format!("after another run without faults {why}"))
 }
 
 /// The jobs, each known once it is asked for.
