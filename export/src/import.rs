@@ -19,8 +19,10 @@ pub(crate) mod tokenizer;
 mod towers;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use edge_seg_bundle::files::replace_file;
 use edge_seg_bundle::{Card, Fit};
 
 use crate::checkpoint::{FLOATS, Model};
@@ -460,12 +462,18 @@ fn configure(
     })
 }
 
-/// Writes a model folder; every file beside its final name first, then renamed.
+/// Writes a model folder; every file beside its final name first, then renamed. Its configuration comes last: without one it is no model
+/// folder, whatever was there before.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Runtime`] if the file system refuses.
 pub fn write(folder: &Path, model: &Model) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let config = folder.join("config.json");
+    match std::fs::remove_file(&config) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&config)(e)),
+        _ => {}
+    }
     let bytes = |tensor: &Tensor| -> Vec<u8> { tensor.data.iter().flat_map(|x| x.to_le_bytes()).collect() };
     let data: Vec<(&String, &Tensor, Vec<u8>)> = model.weights.iter().map(|(name, tensor)| (name, tensor, bytes(tensor))).collect();
     let place = folder.join("model.safetensors");
@@ -478,9 +486,28 @@ pub fn write(folder: &Path, model: &Model) -> Result<()> {
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(broken)?;
-    let weights = safetensors::serialize(views, None).map_err(broken)?;
-    edge_seg_bundle::files::replace_file(&place, &weights)?;
-    let config = serde_json::to_string_pretty(&model.config).expect("a configuration is plain data") + "\n";
-    edge_seg_bundle::files::replace_file(&folder.join("config.json"), config.as_bytes())?;
-    Ok(edge_seg_bundle::files::replace_file(&folder.join("tokenizer.json"), &model.tokenizer)?)
+    // One entry alone: several would come in another order each time.
+    let about = [(WRITER.0.to_owned(), WRITER.1.to_owned())];
+    let weights = safetensors::serialize(views, Some(about.into())).map_err(broken)?;
+    replace_file(&place, &weights)?;
+    replace_file(&folder.join("tokenizer.json"), &model.tokenizer)?;
+    let text = serde_json::to_string_pretty(&model.config).expect("a configuration is plain data") + "\n";
+    Ok(replace_file(&config, text.as_bytes())?)
+}
+
+/// What the weights say of who wrote them, in their metadata.
+const WRITER: (&str, &str) = ("writer", "edge-seg-export import");
+/// Headers of weights are far below.
+const MOST_HEADER_BYTES: u64 = 1 << 26;
+
+/// Whether a folder holds weights that [`write()`] wrote, and no configuration yet: it was ended before it was done.
+pub fn is_unfinished(folder: &Path) -> bool {
+    let header = || -> std::io::Result<serde_json::Value> {
+        let mut file = std::fs::File::open(folder.join("model.safetensors"))?;
+        let (mut length, mut header) = ([0; 8], Vec::new());
+        file.read_exact(&mut length)?;
+        file.take(u64::from_le_bytes(length).min(MOST_HEADER_BYTES)).read_to_end(&mut header)?;
+        Ok(serde_json::from_slice(&header)?)
+    };
+    !folder.join("config.json").exists() && header().is_ok_and(|header| header["__metadata__"][WRITER.0] == WRITER.1)
 }

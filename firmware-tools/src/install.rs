@@ -168,8 +168,9 @@ impl<'a> Incoming<'a> {
             Ok((path.into(), open_plain(path, most)?))
         };
         let (bundle_path, bundle) = pick(request.bundle.as_deref(), BUNDLE, None, LARGEST_BUNDLE)?;
-        let takes_packaged =
-            request.binary.is_none() && (request.packaged || slot.as_ref().is_none_or(|slot| !slot.join(PROGRAM).exists()));
+        // A disk that does not answer has not said that the slot has none.
+        let has_program = slot.as_ref().map_or(Ok(false), |slot| slot.join(PROGRAM).try_exists()).context("the slot that runs")?;
+        let takes_packaged = request.binary.is_none() && (request.packaged || !has_program);
         ensure!(
             !takes_packaged || paths.packaged.exists(),
             "{}: expected the runtime to install with the bundle, found none; try: sudo apt install ./edge-seg_*.deb, or --binary FILE",
@@ -240,7 +241,7 @@ impl<'a> Incoming<'a> {
             Some(trust) => trust.open(path),
             None => Bundle::open(path),
         };
-        opened.map_err(|error| error.to_string().replace(&path.display().to_string(), &self.place))
+        opened.map_err(|error| error.to_string().replace(&self.bundle.path().display().to_string(), &self.place))
     }
 
     /// The release's own runtime must take the configuration, before anything is written: on copies that nobody else can change

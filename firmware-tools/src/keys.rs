@@ -4,14 +4,14 @@
 //! bundle carries the text of its `.minisig` in its signature area, over the bytes that [`signed_part`] gives.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_board::boards::Target;
 use edge_seg_bundle::date::Date;
-use edge_seg_bundle::files::{folder_of, replace_file};
+use edge_seg_bundle::files::{create_private_file, folder_of, replace_file};
 use edge_seg_bundle::text::text_of;
 use edge_seg_bundle::trust::Trust;
 use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET, kind_of};
@@ -69,7 +69,8 @@ impl Password {
 pub fn generate(path: &Path, password: &Password, expires: Option<Date>) -> Result<PathBuf> {
     let public = public_path(path);
     for file in [path, &public] {
-        ensure!(!file.exists(), "{}: exists already, and a key is never overwritten: choose another name", file.display());
+        let is_there = file.try_exists().with_context(|| format!("{}", file.display()))?;
+        ensure!(!is_there, "{}: exists already, and a key is never overwritten: choose another name", file.display());
     }
     let folder = folder_of(path);
     ensure!(folder.is_dir(), "{}: expected a folder, found none; try: mkdir -p {0}", folder.display());
@@ -84,11 +85,12 @@ pub fn generate(path: &Path, password: &Password, expires: Option<Date>) -> Resu
     // The first line is minisign's comment; its last word is the key's id.
     let (comment, key) = boxed.split_once('\n').context("writing the key")?;
     let expires = expires.map_or_else(String::new, |date| format!(" expires:{date}"));
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| format!("{}", path.display()))?;
-    file.write_all(secret.as_bytes())?;
-    file.sync_all()?;
-    replace_file(&public, format!("{comment}{expires}\n{key}").as_bytes())?;
+    // A private key without its public one is of use, but not the other way round.
+    create_private_file(path, secret.as_bytes())?;
+    if let Err(error) = replace_file(&public, format!("{comment}{expires}\n{key}").as_bytes()) {
+        let _ = fs::remove_file(path);
+        return Err(error.into());
+    }
     Ok(public)
 }
 

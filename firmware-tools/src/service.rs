@@ -190,7 +190,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 fn plain(path: &Path, most: u64, opened: std::io::Result<File>) -> Result<File> {
     let file = opened.with_context(|| format!("{}", path.display()))?;
-    let meta = file.metadata()?;
+    let meta = file.metadata().with_context(|| format!("{}", path.display()))?;
     if !meta.is_file() {
         bail!("{}: expected a plain file, found {}", path.display(), kind_of(&meta));
     }

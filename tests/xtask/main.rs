@@ -1,4 +1,4 @@
-//! What developers run: `cargo xtask check|test|bench|book|semver|fuzz`. Needs cargo alone; `check` runs Python's part where there is a Python.
+//! What developers run: `cargo xtask check|test|bench|book|semver|fuzz|faults`. Needs cargo alone; `check` runs Python's part where there is a Python.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,6 +14,8 @@ cargo xtask COMMAND
                   release's tag; before each release (needs: cargo install cargo-semver-checks --locked)
   fuzz [SECONDS [TARGET...]]  each reader of what strangers write under libFuzzer, or those named, for so long each [60]
                   (needs a C++ compiler)
+  faults [COUNT [FIRST]]  schedules of faults, numbers FIRST and on: full disks, interrupted and killed programs [10000, from 1];
+                  each number is the same whenever it is run (needs cc, strace, ffmpeg)
 ";
 
 fn main() -> ExitCode {
@@ -30,11 +32,12 @@ fn main() -> ExitCode {
         "book" => run("mdbook", &["build", "docs"], &[], "cargo install mdbook --locked"),
         "semver" => semver(&rest),
         "fuzz" => fuzz(&rest),
+        "faults" => faults(&rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
-        other => Err(format!("expected check, test, bench, book, semver or fuzz, found {other:?}")),
+        other => Err(format!("expected check, test, bench, book, semver, fuzz or faults, found {other:?}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,6 +130,15 @@ fn fuzz(rest: &[&str]) -> Result<(), String> {
         run(&program, &limits, &[("EDGE_SEG_FUZZ", *name), ("EDGE_SEG_FUZZ_SEEDS", &corpus)], "cargo")?;
     }
     Ok(())
+}
+
+fn faults(rest: &[&str]) -> Result<(), String> {
+    let [count, first] = [(0, "10000"), (1, "1")].map(|(at, otherwise)| *rest.get(at).unwrap_or(&otherwise));
+    if let Some(wrong) = [count, first].iter().find(|text| text.parse::<u64>().is_err()) {
+        return Err(format!("faults: expected how many schedules and the first one's number, found {wrong:?}"));
+    }
+    let wanted = [("EDGE_SEG_FAULTS", count), ("EDGE_SEG_FAULTS_FIRST", first), ("EDGE_SEG_TESTS_REQUIRE", "all")];
+    run(&cargo_path(), &["test", "--release", "--workspace", "--test", "faults", "--", "--nocapture"], &wanted, "rustup")
 }
 
 /// What there is to compare with where nothing is said: crates are published nowhere, so a release is a tag.

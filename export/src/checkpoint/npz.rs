@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use edge_seg_bundle::files::Steady;
+
 use crate::weights::{Tensor, Weights};
 use crate::{Error, Result};
 
@@ -17,7 +19,7 @@ pub fn read_npz(path: &Path) -> Result<Weights> {
     let place = path.display().to_string();
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let broken = |e: zip::result::ZipError| Error::file(&place, "file", "an npz archive", e.to_string());
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(broken)?;
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(Steady(file))).map_err(broken)?;
     let mut weights = Weights::new();
     for i in 0..archive.len() {
         let entry = archive.by_index(i).map_err(broken)?;

@@ -2,11 +2,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg_bundle::Fit;
 use edge_seg_export::config::{Activation, Head, ModelConfig, Similarity};
-use edge_seg_export::import::{KNOWN, Options, import, write};
+use edge_seg_export::import::{KNOWN, Options, import, is_unfinished, write};
 
 /// Read published CLIP weights and write them as a model folder, ready for `bundle`.
 ///
@@ -137,7 +137,7 @@ impl HeadArg {
 impl Import {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (Some(source), Some(out)) = (self.source, self.out) else {
-            let mut out = std::io::stdout().lock();
+            let mut out = edge_seg_terminal::results();
             writeln!(out, "{:<32} {:<82} held against", "family", "forms")?;
             for known in KNOWN {
                 writeln!(out, "{:<32} {:<82} {}", known.family, known.forms, known.verified)?;
@@ -179,9 +179,18 @@ impl Import {
 
 /// Whether a folder has no model but one that was written here: a checkpoint's own files have the same names.
 fn check_free(folder: &Path) -> anyhow::Result<()> {
-    let taken = ["model.safetensors", "config.json", "tokenizer.json"].into_iter().find(|name| folder.join(name).exists());
+    let mut taken = None;
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let path = folder.join(name);
+        taken = taken.or(path.try_exists().with_context(|| path.display().to_string())?.then_some(name));
+    }
     let Some(taken) = taken else { return Ok(()) };
-    let is_ours = ModelConfig::read(&folder.join("config.json")).is_ok();
+    let config = folder.join("config.json");
+    match std::fs::File::open(&config) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(|| config.display().to_string()),
+        _ => {}
+    }
+    let is_ours = ModelConfig::read(&config).is_ok() || is_unfinished(folder);
     let place = folder.display();
     ensure!(is_ours, "{place}: expected a new folder, or one that this command wrote, found another {taken}; try: -o {place}-imported");
     Ok(())

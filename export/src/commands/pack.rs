@@ -247,7 +247,7 @@ impl Quantize {
         if let (Some(out), Some(pictures)) = (&self.out, &self.pictures) {
             return self.make(&model, out, pictures);
         }
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if !self.json {
             writeln!(out, "{:<44} {:>16} {:>12} {:>10} {:>10}", "weight", "shape", "bytes", "relative", "largest")?;
         }
@@ -277,7 +277,7 @@ impl Quantize {
         let path_of = |board: &Target| folder.join(format!("{}-{}.esb", model.config.name, board.name));
         self.boards.iter().try_for_each(|board| check_bundle_output(&path_of(board), None))?;
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         let mut measured: Vec<Calibrated> = Vec::new();
         let mut enough = true;
         for board in &self.boards {
@@ -378,9 +378,10 @@ impl Extract {
             );
             files.push((&blob.name, bundle.blob(&blob.name)?));
         }
+        let mut out = edge_seg_terminal::results();
         for (name, bytes) in files {
             edge_seg_bundle::files::replace_file(&self.out.join(name), &bytes)?;
-            println!("{}", self.out.join(name).display());
+            writeln!(out, "{}", self.out.join(name).display())?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -388,9 +389,15 @@ impl Extract {
 
 /// Whether a folder is new, empty, or of a bundle's files that were extracted before: nothing else is replaced.
 fn check_free(folder: &Path) -> anyhow::Result<()> {
-    let is_used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    let manifest = || std::fs::read(folder.join("manifest.json")).ok();
-    let is_ours = || manifest().is_some_and(|bytes| serde_json::from_slice::<edge_seg_bundle::Manifest>(&bytes).is_ok());
+    // What a run that was killed has left is none.
+    let is_kept = |entry: std::fs::DirEntry| !entry.file_name().to_str().is_some_and(edge_seg_bundle::files::is_left_over);
+    let is_used = std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_kept));
+    let place = folder.join("manifest.json");
+    let manifest = match std::fs::read(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        read => Some(read.with_context(|| place.display().to_string())?),
+    };
+    let is_ours = || manifest.is_some_and(|bytes| serde_json::from_slice::<edge_seg_bundle::Manifest>(&bytes).is_ok());
     // Without the slash at the end of what a shell completes.
     let place: std::path::PathBuf = folder.components().collect();
     let place = place.display();

@@ -208,11 +208,11 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let path = entry.map_err(Error::io(&folder))?.path();
-            // Whatever else lies there, such as a pipe, is neither picture nor label.
-            if path.is_dir() {
-                open.push(path);
-            } else if path.is_file() && !edge_seg_model::is_companion(&path) {
-                files.push(path);
+            match edge_seg_bundle::files::about(&path)? {
+                Some(about) if about.is_dir() => open.push(path),
+                Some(about) if about.is_file() && !edge_seg_model::is_companion(&path) => files.push(path),
+                // Whatever else lies there, such as a pipe, is neither picture nor label.
+                _ => {}
             }
         }
     }

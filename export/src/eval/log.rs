@@ -49,8 +49,8 @@ pub struct Log {
     path: PathBuf,
     /// What a file that is not there yet begins with.
     head: String,
-    /// None until there is a picture: a run that measures nothing leaves no file behind.
-    file: Mutex<Option<File>>,
+    /// With its bytes of whole lines. None until there is a picture: a run that measures nothing leaves no file behind.
+    file: Mutex<Option<(File, u64)>>,
 }
 
 /// Reads a record. A last line that was cut off is left out.
@@ -82,9 +82,9 @@ impl Kept for PictureCounts {
     }
 }
 
-fn begin(path: &Path, text: &str) -> Result<File> {
+fn begin(path: &Path, text: &str) -> Result<(File, u64)> {
     edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
-    OpenOptions::new().append(true).open(path).map_err(Error::io(path))
+    Ok((OpenOptions::new().append(true).open(path).map_err(Error::io(path))?, text.len() as u64))
 }
 
 /// Where settings are not the same, as `words "cat", not "dog"`.
@@ -106,7 +106,8 @@ impl Log {
     /// [`Error::Io`] if the file system refuses, [`Error::File`] if the file is a record of other settings, or none.
     pub fn open<P: Kept>(path: &Path, settings: &P::Settings) -> Result<(Self, Vec<P>)> {
         let mut done = Vec::new();
-        if path.exists() {
+        // A disk that does not answer has not said that there is none: what was done would be written over.
+        if path.try_exists().map_err(Error::io(path))? {
             let (before, pictures) = read::<P>(path)?;
             if before != *settings {
                 let place = path.display().to_string();
@@ -129,10 +130,61 @@ impl Log {
     pub fn add(&self, picture: &impl Kept) -> Result<()> {
         let line = serde_json::to_string(picture).expect("plain data") + "\n";
         let mut file = self.file.lock();
-        let file = match &mut *file {
+        let (file, whole) = match &mut *file {
             Some(file) => file,
             none => none.insert(begin(&self.path, &self.head)?),
         };
-        file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
+        // What a full disk has taken of a line is taken back: the next one would stand behind it, and the record could not be read.
+        let mut put = || {
+            if file.metadata()?.len() != *whole {
+                file.set_len(*whole)?;
+            }
+            file.write_all(line.as_bytes())
+        };
+        let put = put();
+        match put {
+            Ok(()) => *whole += line.len() as u64,
+            Err(_) => drop(file.set_len(*whole)),
+        }
+        put.map_err(Error::io(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Picture(u32);
+
+    impl Kept for Picture {
+        type Settings = String;
+
+        fn fits(&self, _: &String) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_tore_costs_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.jsonl");
+        let settings = "settings".to_owned();
+        let (log, before) = Log::open::<Picture>(&path, &settings).unwrap();
+        assert!(before.is_empty());
+        log.add(&Picture(1)).unwrap();
+        // As a write leaves it that failed half-way, where what it wrote could not be taken back either.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"[2").unwrap();
+        log.add(&Picture(3)).unwrap();
+        assert_eq!(read::<Picture>(&path).unwrap(), (settings, vec![Picture(1), Picture(3)]));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_asked_for_is_not_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        // What is below a file cannot be asked for; this stands for a disk that answers with an error.
+        let error = Log::open::<Picture>(&folder.path().join("file/labels.jsonl"), &"settings".to_owned()).unwrap_err();
+        assert!(error.to_string().contains("labels.jsonl"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use edge_seg_bundle::files::{Steady, about};
 use edge_seg_model::image::metadata::Orientation;
 use edge_seg_model::{Frame, read_picture};
 
@@ -61,7 +62,7 @@ fn files_by_stem(folder: &Path, wanted: fn(&Path) -> bool) -> Result<BTreeMap<St
         let path = entry.map_err(Error::io(folder))?.path();
         if wanted(&path)
             && !edge_seg_model::is_companion(&path)
-            && path.is_file()
+            && about(&path)?.is_some_and(|about| about.is_file())
             && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
         {
             found.entry(stem.to_owned()).or_default().push(path.clone());
@@ -173,7 +174,7 @@ pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPic
         return Ok(upright(shapes.draw(categories).map_err(wrong)?, turn));
     }
     let mut start = Vec::new();
-    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut file = Steady(std::fs::File::open(path).map_err(Error::io(path))?);
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let coloured = matches!(pair.coding, Coding::Colours | Coding::Segments(_));
     let expected = if coloured { "a PNG of 8-bit colours" } else { "a PNG of one channel or a palette" };

@@ -10,6 +10,8 @@ use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
+use edge_seg_bundle::files::Steady;
+
 use crate::checkpoint::Contents;
 use crate::weights::Tensor;
 use crate::{Error, Result};
@@ -91,7 +93,7 @@ fn read_archive(path: &Path) -> Result<Contents> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let broken =
         |e: zip::result::ZipError| Error::file(&place, "file", "a zip archive as torch.save writes it since version 1.6", e.to_string());
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(broken)?;
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(Steady(file))).map_err(broken)?;
     let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
     let pickle = names.iter().find(|n| n.ends_with("/data.pkl") && n.matches('/').count() == 1).cloned();
     let pickle = pickle.ok_or_else(|| {

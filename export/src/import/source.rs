@@ -107,8 +107,8 @@ impl Source {
 
     /// A JSON file of the folder, if it is there.
     pub(super) fn json(&self, name: &str) -> Result<Option<Value>> {
-        let Some(path) = self.folder.as_ref().map(|f| f.join(name)).filter(|p| p.exists()) else { return Ok(None) };
-        read_json(&path).map(Some)
+        let Some(path) = self.folder.as_ref().map(|f| f.join(name)) else { return Ok(None) };
+        if path.try_exists().map_err(Error::io(&path))? { read_json(&path).map(Some) } else { Ok(None) }
     }
 
     /// `given`, or the folder's own tokenizer, made from its vocabulary where it has no tokenizer.json.

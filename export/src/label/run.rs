@@ -197,10 +197,11 @@ fn check_free(out: &Path, joined: &part::Joined) -> Result<()> {
     let expected = "a folder without labels, or with those of an earlier merge of these parts; name another one";
     let record = out.join(RECORD);
     let other = |place: PathBuf, found: String| Err(Error::file(place.display().to_string(), "labels", expected, found));
-    if out.join(part::NOTE).exists() {
+    let is_there = |path: &Path| path.try_exists().map_err(Error::io(path));
+    if is_there(&out.join(part::NOTE))? {
         return other(out.join(part::NOTE), "a part".into());
     }
-    if !record.exists() {
+    if !is_there(&record)? {
         return Ok(());
     }
     let (settings, pictures) = log::read::<PictureLabels>(&record)?;

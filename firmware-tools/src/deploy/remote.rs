@@ -436,7 +436,7 @@ fn send(child: &mut Child, source: &mut File, start: u64, progress: &mut impl Fn
         let mut write = || -> std::io::Result<u64> {
             let (mut chunk, mut sent) = (vec![0; CHUNK_BYTES], start);
             loop {
-                let len = source.read(&mut chunk)?;
+                let len = read_some(source, &mut chunk)?;
                 // Why the child takes no more, it says itself.
                 if len == 0 || pipe.write_all(&chunk[..len]).is_err() {
                     return Ok(sent);
@@ -469,13 +469,23 @@ fn reached(output: Output) -> Result<Output> {
     }
 }
 
+/// Reads what there is, whatever signals come meanwhile.
+fn read_some(source: &mut impl Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match source.read(chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 fn prefix_hash(file: &mut File, len: u64) -> Result<String> {
     file.seek(SeekFrom::Start(0))?;
     let mut hash = Sha256::new();
     let mut left = Read::by_ref(file).take(len);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        match left.read(&mut chunk)? {
+        match read_some(&mut left, &mut chunk)? {
             0 => break,
             len => hash.update(&chunk[..len]),
         }

@@ -222,11 +222,14 @@ impl Fleet {
                 let beside = folder.join(format!("{stored}.{}.part", std::process::id()));
                 // Whoever may read the folder reads all of it.
                 let readable = |_| fs::set_permissions(&beside, fs::Permissions::from_mode(0o644));
-                fs::copy(&file.path, &beside)
+                let put = fs::copy(&file.path, &beside)
                     .and_then(readable)
                     .and_then(|()| File::open(&beside)?.sync_all())
-                    .and_then(|_| fs::rename(&beside, &to))
-                    .with_context(|| format!("{}", to.display()))?;
+                    .and_then(|_| fs::rename(&beside, &to));
+                if put.is_err() {
+                    let _ = fs::remove_file(&beside);
+                }
+                put.with_context(|| format!("{}", to.display()))?;
             }
             files.push(Listed { name, file: stored, bytes: file.bytes, sha256: file.sha256.clone() });
         }

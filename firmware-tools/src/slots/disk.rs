@@ -323,9 +323,11 @@ impl Disk for RealDisk {
 pub(crate) fn digest_of(mut source: impl Read) -> io::Result<(u64, String)> {
     let (mut hash, mut chunk, mut total) = (Sha256::new(), vec![0; 1 << 17], 0);
     loop {
-        match source.read(&mut chunk)? {
-            0 => return Ok((total, hex(&hash.finalize()))),
-            len => {
+        match source.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(0) => return Ok((total, hex(&hash.finalize()))),
+            Ok(len) => {
                 hash.update(&chunk[..len]);
                 total += len as u64;
             }

@@ -90,8 +90,14 @@ impl Parts {
 /// # Errors
 /// When a file cannot be read.
 pub fn release_of(name: &str, serial: u64, parts: &Parts) -> io::Result<Release> {
-    let files = parts.files().iter().map(|(name, content, _)| content.mark(name)).collect::<io::Result<_>>()?;
+    let files = parts.files().into_iter().map(|(name, content, _)| content.mark(name).map_err(|error| of_file(name, error)));
+    let files = files.collect::<io::Result<_>>()?;
     Ok(Release { name: name.into(), serial, files })
+}
+
+/// An error with the name of a release's file, in the words that the error has.
+fn of_file(name: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 /// Where a release comes from.
@@ -527,7 +533,7 @@ impl<D: Disk> Slots<D> {
     fn erase(&mut self, slot: Slot) -> io::Result<()> {
         let folder = self.folder(slot);
         for name in self.disk.list(&folder)? {
-            self.disk.remove(&folder.join(name))?;
+            self.disk.remove(&folder.join(&name)).map_err(|error| of_file(&name, error))?;
         }
         Ok(())
     }
@@ -544,15 +550,17 @@ impl<D: Disk> Slots<D> {
             {
                 continue;
             }
-            self.disk.write(&path, &mut *content.reader()?, kind)?;
+            let mut reader = content.reader()?;
+            self.disk.write(&path, &mut *reader, kind).map_err(|error| of_file(name, error))?;
         }
-        self.disk.write(&folder.join(RELEASE), &mut serde_json::to_vec(release)?.as_slice(), Kind::Plain)
+        let note = serde_json::to_vec(release)?;
+        self.disk.write(&folder.join(RELEASE), &mut note.as_slice(), Kind::Plain).map_err(|error| of_file(RELEASE, error))
     }
 
     fn sync(&mut self, slot: Slot) -> io::Result<()> {
         let folder = self.folder(slot);
         for name in self.disk.list(&folder)? {
-            self.disk.sync_file(&folder.join(name))?;
+            self.disk.sync_file(&folder.join(&name)).map_err(|error| of_file(&name, error))?;
         }
         self.disk.sync_folder(&folder)?;
         self.disk.sync_folder(&self.root.join("slots"))?;

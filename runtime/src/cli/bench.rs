@@ -392,7 +392,7 @@ fn quantile(times: &[f64], q: f64) -> f64 {
 }
 
 fn print_table(report: &Report) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = edge_seg_terminal::results();
     let (frame, input) = (report.frame_px, report.input_px);
     writeln!(out, "model      {} ({}), input {}×{} of frames {}×{}", report.model, report.variant, input.0, input.1, frame.0, frame.1)?;
     writeln!(out, "words      {}", report.words)?;

@@ -27,7 +27,7 @@ pub fn run(args: &ConfigArgs) -> Result<Outcome> {
     match &args.command {
         ConfigCommand::Default => {
             use std::io::Write;
-            std::io::stdout().lock().write_all(commented().as_bytes())?;
+            edge_seg_terminal::results().write_all(commented().as_bytes())?;
             Ok(Outcome::Done)
         }
         ConfigCommand::Check { file } => {

@@ -33,7 +33,7 @@ pub fn run(args: &InspectArgs) -> Result<Outcome> {
             "place": bundle.place(), "bytes": bundle.size_bytes(), "digest": bundle.digest(), "signed": signed, "manifest": bundle.manifest(),
         }))?;
     } else {
-        std::io::stdout().lock().write_all(describe(&bundle)?.as_bytes())?;
+        edge_seg_terminal::results().write_all(describe(&bundle)?.as_bytes())?;
     }
     Ok(Outcome::Done)
 }

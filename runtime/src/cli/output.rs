@@ -17,7 +17,7 @@ pub enum Outcome {
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = edge_seg_terminal::results();
     stdout.write_all(&line)?;
     Ok(stdout.flush()?)
 }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, parse_words, read_picture};
 use edge_seg_bundle::date::{Date, parse_clock, split_zone};
-use edge_seg_bundle::files::{cache_folder, replace_file};
+use edge_seg_bundle::files::{about, cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
 use edge_seg_live::search::{Answer, Lost, time_in_name};
@@ -279,7 +279,7 @@ impl SearchArgs {
         let at = if sighting.at.is_zero() { String::new() } else { format!(" at {:.1} s", sighting.at.as_secs_f64()) };
         let picture = answer.thumbnail.map(|path| format!("  {path}")).unwrap_or_default();
         let index = if is_one_of_several { format!("  {}", shown(place.name)) } else { String::new() };
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         writeln!(
             out,
             "{:.2}  {}  {} {}{until}  {}{at}  {left},{top},{w},{h} of {width}×{height}{index}{picture}",
@@ -336,7 +336,7 @@ impl Files {
         let mut clips = Vec::new();
         for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let path = entry.with_context(|| folder.display().to_string())?.path();
-            if is_clip(&path) && path.is_file() {
+            if is_clip(&path) && about(&path)?.is_some_and(|about| about.is_file()) {
                 clips.push(path);
             }
         }
@@ -391,13 +391,17 @@ impl Files {
         let own = tempfile::tempdir().context("a folder for the index")?;
         let path = self.kept(args, session)?.unwrap_or_else(|| own.path().join("index"));
         let options = IndexOptions::default().with_frame_bytes(FILE_BYTES).with_limit_bytes(1 << 36);
-        let mut writer = IndexWriter::open(&path, session, &options)?;
-        let whole = Index::open(&path)?.contents()?.whole;
+        let writer = IndexWriter::open(&path, session, &options)?;
+        let index = Index::open(&path)?;
+        let whole = index.contents()?.whole;
         let is_new = |path: &&PathBuf| {
             let name: Arc<str> = path.display().to_string().into();
             whole.get(&name) != self.changed.get(&name)
         };
         let new: Vec<&PathBuf> = self.pictures.iter().chain(&self.clips).filter(is_new).collect();
+        // What a search that was ended has put in of a file is not put in again.
+        let names: HashSet<String> = new.iter().map(|path| path.display().to_string()).collect();
+        let mut adding = Adding { writer, session, there: index.times(|origin| names.contains(origin))? };
         let bar = match new.len() > 1 && std::io::stderr().is_terminal() {
             true => ProgressBar::new(new.len() as u64).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {wide_msg}")?),
             false => ProgressBar::hidden(),
@@ -407,13 +411,15 @@ impl Files {
             let name = path.display().to_string();
             bar.set_message(name.clone());
             let changed = self.changed[name.as_str()];
-            let done = if self.clips.contains(path) {
-                add_clip(&mut writer, session, &name, changed, args.interval)
-            } else {
-                read_picture(path).map_err(Into::into).and_then(|frame| add(&mut writer, session, &name, changed, &frame))
+            let done = match self.clips.contains(path) {
+                true => adding.clip(&name, changed, args.interval)?,
+                false => match read_picture(path) {
+                    Ok(frame) => adding.frame(&name, changed, &frame)?,
+                    Err(e) => Err(e.into()),
+                },
             };
             match done {
-                Ok(()) => writer.end_of(&name, changed)?,
+                Ok(()) => adding.writer.end_of(&name, changed)?,
                 Err(e) => {
                     failed += 1;
                     bar.suspend(|| eprintln!("edge-seg: {}", flags::told(&e)));
@@ -422,8 +428,8 @@ impl Files {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        writer.sync()?;
-        drop(writer);
+        adding.writer.sync()?;
+        drop(adding);
         if failed > 0 {
             eprintln!("edge-seg: {failed} of {} new files are not in the index", new.len());
         }
@@ -431,23 +437,50 @@ impl Files {
     }
 }
 
-fn add(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, frame: &Frame) -> Result<()> {
-    let encoded = session.encode(frame)?;
-    let at = Duration::from_millis(u64::try_from(frame.timestamp.as_millis())?);
-    Ok(writer.add(&Seen::new(&encoded, &frame.pixels, changed + at, at, name))?)
+/// A folder's index that grows, and what was in it of files that are not finished. A file that cannot be read costs itself, an index that
+/// cannot be written costs the search.
+struct Adding<'a> {
+    writer: IndexWriter,
+    session: &'a Session,
+    there: HashMap<Arc<str>, HashSet<SystemTime>>,
 }
 
-fn add_clip(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, interval_s: f64) -> Result<()> {
-    let mut source = open_source(name, &SourceOptions::default().with_pace(Pace::Every))?;
-    let mut frame = Frame::still(image::RgbImage::default());
-    let mut next = Duration::ZERO;
-    while source.read(&mut frame)? {
-        if frame.timestamp >= next {
-            add(writer, session, name, changed, &frame)?;
-            next = frame.timestamp + Duration::from_secs_f64(interval_s);
+impl Adding<'_> {
+    fn frame(&mut self, name: &str, changed: SystemTime, frame: &Frame) -> Result<Result<()>> {
+        let at = Duration::from_millis(u64::try_from(frame.timestamp.as_millis())?);
+        let time = changed + at;
+        if self.there.get(name).is_some_and(|times| times.contains(&time)) {
+            return Ok(Ok(()));
+        }
+        let encoded = match self.session.encode(frame) {
+            Ok(encoded) => encoded,
+            Err(e) => return Ok(Err(e.into())),
+        };
+        self.writer.add(&Seen::new(&encoded, &frame.pixels, time, at, name))?;
+        Ok(Ok(()))
+    }
+
+    fn clip(&mut self, name: &str, changed: SystemTime, interval_s: f64) -> Result<Result<()>> {
+        let mut source = match open_source(name, &SourceOptions::default().with_pace(Pace::Every)) {
+            Ok(source) => source,
+            Err(e) => return Ok(Err(e.into())),
+        };
+        let mut frame = Frame::still(image::RgbImage::default());
+        let mut next = Duration::ZERO;
+        loop {
+            match source.read(&mut frame) {
+                Ok(true) if frame.timestamp < next => {}
+                Ok(true) => {
+                    if let Err(e) = self.frame(name, changed, &frame)? {
+                        return Ok(Err(e));
+                    }
+                    next = frame.timestamp + Duration::from_secs_f64(interval_s);
+                }
+                Ok(false) => return Ok(Ok(())),
+                Err(e) => return Ok(Err(e.into())),
+            }
         }
     }
-    Ok(())
 }
 
 /// As an index keeps times.

@@ -60,7 +60,7 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
         match printed {
             _ if error.use_stderr() => ExitCode::from(2),
             Err(fault) if fault.kind() != ErrorKind::BrokenPipe => {
-                let _ = writeln!(io::stderr(), "{}: {fault}", C::command().get_name());
+                let _ = writeln!(io::stderr(), "{}: {}", C::command().get_name(), of_stdout(fault));
                 ExitCode::from(2)
             }
             _ => ExitCode::SUCCESS,
@@ -287,6 +287,29 @@ fn with_negative_numbers(command: Command) -> Command {
     command.mut_subcommands(with_negative_numbers)
 }
 
+/// Stdout for a command's results: errors name it, for a full disk below `> file` is one of several that a command may meet.
+#[derive(Debug)]
+pub struct Results(io::StdoutLock<'static>);
+
+/// Where results go.
+pub fn results() -> Results {
+    Results(io::stdout().lock())
+}
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
+
+fn of_stdout(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("stdout: {error}"))
+}
+
 /// Whether whoever reads stdout has seen enough, as `head` has: that is no failure. Libraries' errors name the system's as their source.
 #[must_use]
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -360,7 +383,7 @@ impl Completions {
         if self.shell == Shell::Bash {
             script = of_one_name(&String::from_utf8(script)?, program.get_name()).into();
         }
-        let mut stdout = io::stdout().lock();
+        let mut stdout = results();
         stdout.write_all(&script)?;
         Ok(stdout.flush()?)
     }

@@ -179,7 +179,7 @@ impl Tags {
             edge_seg_bundle::files::replace_file(path, page.as_bytes())?;
         }
         let left_out = measured.left_out.len();
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if self.captions.json {
             for (name, measures) in rows {
                 writeln!(
@@ -214,7 +214,7 @@ impl Caption {
             let page = caption_report::captions(&measured.results, threshold, &|picture, caption| measured.draw(picture, caption))?;
             edge_seg_bundle::files::replace_file(path, page.as_bytes())?;
         }
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if !self.captions.json {
             writeln!(out, "words chosen from {threshold}{}; percent\n", without(measured.left_out.len(), " pictures"))?;
             writeln!(out, "{:<16} {:>10} {:>7} {:>7} {:>9}", "chosen by", "CaptionIoU", "mFPR", "mFNR", "captions")?;

@@ -43,7 +43,7 @@ impl Compare {
         );
         let mut found = compare(&a, &b, runs.map(|r| r - 1), self.any_protocol)?;
         found.changed.truncate(self.changed);
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
         } else {

@@ -50,7 +50,7 @@ impl Examples {
         bar.finish_and_clear();
         let measured = pairs.len() - left_out.len();
         let left_out: Vec<_> = unread.into_iter().chain(left_out).collect();
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if !self.json {
             let without = without(left_out.len(), "");
             writeln!(out, "{measured} pictures{without}, {} classes, {} px", results[0].ious.len(), session.size_px())?;

@@ -75,7 +75,7 @@ impl Quantization {
         bar.finish_and_clear();
         let measured = found.pairs.len() - left_out.len();
         let left_out: Vec<_> = found.left_out.into_iter().chain(left_out).collect();
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if self.json {
             for loss in &losses {
                 let mut row = serde_json::to_value(loss)?;

@@ -139,7 +139,7 @@ impl Segmentation {
         if let Some(path) = &self.html {
             measurement.write_report(path, &protocol, &summary, &counts)?;
         }
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         if self.json {
             for i in 0..summary.runs.len() {
                 writeln!(out, "{}", summary.json(i, self.confusion))?;

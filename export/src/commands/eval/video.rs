@@ -145,7 +145,7 @@ impl Video {
             }
         };
         let rows: Vec<Row> = report.outcomes.iter().zip(&plans).map(row).collect();
-        let mut out = std::io::stdout().lock();
+        let mut out = edge_seg_terminal::results();
         let left_out = report.left_out.len();
         if self.json {
             for row in &rows {

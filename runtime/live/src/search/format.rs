@@ -110,6 +110,13 @@ impl Header {
         Ok(Self { dim: dim as usize, block_bytes: block_bytes as usize, blocks, digest, model })
     }
 
+    /// Whether a file that is shorter than a header is the beginning of one.
+    pub fn is_begun(file: &File) -> std::io::Result<bool> {
+        let mut start = [0; MAGIC.len()];
+        let found = read_up_to(file, &mut start, 0)?;
+        Ok(start[..found] == MAGIC)
+    }
+
     pub fn block_at(&self, number: u32) -> u64 {
         HEADER_BYTES as u64 + u64::from(number) * self.block_bytes as u64
     }

@@ -1,5 +1,5 @@
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -151,9 +151,10 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// The best first; of the equally good the last: where something lay last is what is asked most.
+    /// The best first; of the equally good the last: where something lay last is what is asked most. Of one time by their names, in whatever
+    /// order they came into the index.
     pub fn by_rank(&self, other: &Self) -> Ordering {
-        other.score.total_cmp(&self.score).then_with(|| other.from.cmp(&self.from))
+        other.score.total_cmp(&self.score).then_with(|| other.from.cmp(&self.from)).then_with(|| self.origin.cmp(&other.origin))
     }
 }
 
@@ -297,6 +298,27 @@ impl Index {
             contents.whole.extend(ends);
         }
         Ok(contents)
+    }
+
+    /// When the frames of some origins were captured: of a file that was not finished, what is in it already.
+    ///
+    /// # Errors
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read.
+    pub fn times(&self, of: impl Fn(&str) -> bool + Sync) -> Result<HashMap<Arc<str>, HashSet<SystemTime>>> {
+        let parts = self.each_block(|records, _| {
+            let mut times = Vec::new();
+            for record in records {
+                if !record.is_end() && of(record.origin) {
+                    times.push((Arc::<str>::from(record.origin), time(record.time_ms)));
+                }
+            }
+            Ok(times)
+        })?;
+        let mut times = HashMap::<_, HashSet<_>>::new();
+        for (origin, time) in parts.into_iter().flatten() {
+            times.entry(origin).or_default().insert(time);
+        }
+        Ok(times)
     }
 
     /// The mean of its embeddings; none of an empty index. `[dim]`

@@ -179,7 +179,8 @@ impl IndexWriter {
             interval,
             due: HashMap::new(),
         };
-        if about.len() == 0 {
+        // A power cut or a full disk may leave a part of the first write, and nothing was kept in it.
+        if about.len() == 0 || (about.len() < HEADER_BYTES as u64 && Header::is_begun(&writer.file).map_err(Error::io(path))?) {
             writer.begin_file()?;
         } else {
             writer.go_on(about.len())?;

@@ -69,10 +69,14 @@ impl EventLog {
                 self.file.write_all(b"\n").map_err(Error::io(&self.path))?;
             }
             // In one call, so that a reader never sees half a line.
-            let written = self.file.write_all(line).and_then(|()| if is_device(&self.file) { Ok(()) } else { self.file.sync_data() });
+            let written = self.file.write_all(line);
             self.torn = written.is_err();
             written.map_err(Error::io(&self.path))?;
+            // Written once, even where the disk does not promise that it lasts: it would be there twice.
             self.waiting.pop_front();
+            if !is_device(&self.file) {
+                self.file.sync_data().map_err(Error::io(&self.path))?;
+            }
         }
         Ok(())
     }

@@ -106,9 +106,11 @@ impl VideoWriter {
         // Where a file system has no locks, the name alone keeps others away.
         let _ = part.try_lock();
         let mut writer = Self::empty(place);
-        if place.exists() {
+        let taken = place.try_exists();
+        if !matches!(taken, Ok(false)) {
+            // From here on it is removed.
             (writer.beside, writer.part) = (Some(beside), Some(part));
-            return Ok(None);
+            return taken.map(|_| None).map_err(Error::io(place));
         }
         writer.begin(beside, part)?;
         Ok(Some(writer))
@@ -228,8 +230,11 @@ impl VideoWriter {
             return flushed.and(encoded);
         }
         let synced = part.map_or(Ok(()), |part| part.sync_all());
-        let renamed = std::fs::rename(&beside, &self.place);
-        flushed.and(encoded).and(synced.and(renamed).map_err(Error::io(&self.place)))
+        let renamed = std::fs::rename(&beside, &self.place).map_err(|e| {
+            let found = format!("{e}; the video is in {}, which the next run clears away", beside.display());
+            Error::Sink { place: self.place.display().to_string(), found }
+        });
+        flushed.and(encoded).and(synced.map_err(Error::io(&self.place))).and(renamed)
     }
 
     /// Waits for the encoder, which writes the rest.
@@ -271,10 +276,16 @@ fn locked(beside: &Path, place: &Path) -> Result<File> {
             return Err(Error::Sink { place: place.display().to_string(), found });
         }
         // Its writer may have finished it between the two calls.
-        if has_name(&part, beside).is_ok_and(|same| same) {
-            part.set_len(0).map_err(Error::io(beside))?;
-            return Ok(part);
+        let emptied = match has_name(&part, beside) {
+            Ok(true) => part.set_len(0),
+            Ok(false) => continue,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = emptied {
+            let _ = std::fs::remove_file(beside);
+            return Err(Error::io(beside)(error));
         }
+        return Ok(part);
     }
 }
 
@@ -367,7 +378,7 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     command.arg(name).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().map_err(|e| match e.kind() {
         ErrorKind::NotFound => fault(place, Fault::MissingProgram { program: "ffmpeg", package: "ffmpeg" }),
-        _ => Error::io(place)(e),
+        _ => Error::Sink { place: place.display().to_string(), found: format!("ffmpeg cannot be started: {e}") },
     })
 }
 

@@ -108,8 +108,7 @@ impl<R: BufRead> Mjpeg<R> {
             if self.bytes.len() >= MAX_JPEG_BYTES {
                 return Err(Fault::stream(format!("frame {}", self.sequence - 1), "a JPEG of up to 32 MiB", "a longer one"));
             }
-            let Some(&byte) = self.input.fill_buf()?.first() else { return Ok(None) };
-            self.input.consume(1);
+            let Some(byte) = next_byte(&mut self.input)? else { return Ok(None) };
             self.bytes.push(byte);
         }
         Ok(Some(self.bytes[at]))
@@ -127,13 +126,12 @@ impl<R: BufRead> Mjpeg<R> {
         let mut skipped = self.bytes.len();
         self.bytes.clear();
         loop {
-            let Some(&byte) = self.input.fill_buf()?.first() else {
+            let Some(byte) = next_byte(&mut self.input)? else {
                 if self.sequence == 0 && skipped > 0 {
                     return Err(Fault::stream("start", "a JPEG", format!("{skipped} bytes without one")));
                 }
                 return Ok(false);
             };
-            self.input.consume(1);
             if [last, byte] == START {
                 self.bytes.extend(START);
                 return Ok(true);
@@ -229,6 +227,21 @@ fn begins_picture(bytes: &[u8]) -> bool {
         rest = &rest[length..];
     }
     rest.is_empty()
+}
+
+/// None at the end. A signal does not end a camera's stream.
+fn next_byte(input: &mut impl BufRead) -> std::io::Result<Option<u8>> {
+    loop {
+        match input.fill_buf() {
+            Ok(bytes) => {
+                let byte = bytes.first().copied();
+                input.consume(usize::from(byte.is_some()));
+                return Ok(byte);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]

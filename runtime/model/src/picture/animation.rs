@@ -13,6 +13,8 @@ use image::{
     imageops,
 };
 
+use edge_seg_bundle::files::Steady;
+
 use super::{MAX_DECODED_BYTES, MAX_SIDE_PX, check_size, decode_with, orientation};
 use crate::frame::{Alpha, over_white};
 use crate::{Error, Result};
@@ -101,8 +103,8 @@ fn limits() -> Limits {
     limits
 }
 
-fn opened(path: &Path) -> Result<(BufReader<File>, Option<ImageFormat>)> {
-    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+fn opened(path: &Path) -> Result<(BufReader<Steady<File>>, Option<ImageFormat>)> {
+    let mut file = BufReader::new(Steady(File::open(path).map_err(Error::io(path))?));
     let mut start = Vec::new();
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     Ok((file, image::guess_format(&start).ok()))
@@ -118,7 +120,7 @@ fn bytes<const N: usize>(file: &mut impl Read) -> std::io::Result<[u8; N]> {
 }
 
 /// GIF89a, sections 18 to 23: what follows the header are extensions and pictures in blocks.
-fn gif_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io::Result<()> {
+fn gif_times(file: &mut BufReader<Steady<File>>, times: &mut Vec<Duration>) -> std::io::Result<()> {
     let table = |packed: u8| if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) };
     let header: [u8; 13] = bytes(file)?;
     file.seek_relative(table(header[10]))?;
@@ -145,7 +147,7 @@ fn gif_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io::
     Ok(())
 }
 
-fn pass_blocks(file: &mut BufReader<File>) -> std::io::Result<()> {
+fn pass_blocks(file: &mut BufReader<Steady<File>>) -> std::io::Result<()> {
     loop {
         match bytes::<1>(file)?[0] {
             0 => return Ok(()),
@@ -155,7 +157,7 @@ fn pass_blocks(file: &mut BufReader<File>) -> std::io::Result<()> {
 }
 
 /// WebP container specification, "Animation": a chunk `ANMF` a picture, its time in 24 bits behind its place and size.
-fn webp_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io::Result<()> {
+fn webp_times(file: &mut BufReader<Steady<File>>, times: &mut Vec<Duration>) -> std::io::Result<()> {
     let _: [u8; 12] = bytes(file)?;
     while times.len() < MAX_PICTURES {
         let [a, b, c, d, length @ ..]: [u8; 8] = bytes(file)?;
@@ -175,7 +177,7 @@ fn webp_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io:
 
 /// The pictures of an animated WebP, put over one another here: the decoder (image-webp 0.2.4) does not clear what a picture leaves unless
 /// it is told a colour, and then clears the wrong pixels where the next picture is opaque.
-fn webp_frames(mut file: BufReader<File>, (width, height): (u32, u32)) -> Frames<'static> {
+fn webp_frames(mut file: BufReader<Steady<File>>, (width, height): (u32, u32)) -> Frames<'static> {
     let mut shown = RgbaImage::new(width, height);
     let (mut began, mut leaves) = (false, None);
     Frames::new(Box::new(std::iter::from_fn(move || {
@@ -236,7 +238,7 @@ fn draw_webp(body: &[u8], shown: &mut RgbaImage, leaves: &mut Option<[u32; 4]>) 
 
 /// PNG, third edition, section 11.3.6: a chunk `fcTL` a picture, its time as a fraction of a second, of hundredths where it has no
 /// denominator.
-fn png_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io::Result<()> {
+fn png_times(file: &mut BufReader<Steady<File>>, times: &mut Vec<Duration>) -> std::io::Result<()> {
     let _: [u8; 8] = bytes(file)?;
     while times.len() < MAX_PICTURES {
         let [l0, l1, l2, l3, kind @ ..]: [u8; 8] = bytes(file)?;

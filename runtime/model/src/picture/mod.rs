@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use edge_seg_bundle::files::{Steady, about};
 use edge_seg_bundle::text::shown;
 
 use crate::contained::contained;
@@ -83,7 +84,7 @@ fn read_within(path: &Path, limit: u64, damage: &mut Option<Option<String>>) -> 
     if bytes > MAX_FILE_BYTES {
         return Err(fail(format!("a file of {bytes} bytes, where at most {MAX_FILE_BYTES} are read")));
     }
-    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let mut file = BufReader::new(Steady(File::open(path).map_err(Error::io(path))?));
     let mut start = Vec::new();
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let format = guess_format(&start).ok_or_else(|| fail(kind::describe(&start).into()))?;
@@ -132,7 +133,7 @@ pub fn read_orientation(path: &Path) -> Result<Orientation> {
     if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
         return Ok(Orientation::NoTransforms);
     }
-    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut file = Steady(File::open(path).map_err(Error::io(path))?);
     let mut start = Vec::new();
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let found = decode_with(|| match image::guess_format(&start) {
@@ -346,7 +347,8 @@ fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Resul
                 Ok(paths) => paths,
                 Err(e) => return vec![Err(Error::io(path)(e))],
             };
-        found.retain(|p| p.is_file() && !is_companion(p));
+        // What the disk does not tell is kept: reading it will tell why.
+        found.retain(|p| about(p).map_or(true, |about| about.is_some_and(|about| about.is_file())) && !is_companion(p));
         found.sort();
         let (pictures, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| is_picture(p));
         let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS) || has_ending(p, &RAW_ENDINGS)).collect();

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use edge_seg_bundle::Bundle;
-use edge_seg_bundle::files::{hex, replace_file};
+use edge_seg_bundle::files::{hex, replace_file, sweep_parts};
 
 const MAGIC: [u8; 8] = *b"ESWORDS1";
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
@@ -60,6 +60,8 @@ impl WordFiles {
     /// [`Error::Io`] if the folder cannot be made or written.
     pub(crate) fn add<'a>(&self, words: impl Iterator<Item = (&'a str, &'a [f32])>) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+        // Files are named for what is in them, so that of one that was never finished none comes again.
+        sweep_parts(&self.folder);
         let own = self.files(true);
         if own.len() < MAX_FILES {
             return self.write(words);
