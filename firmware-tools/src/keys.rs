@@ -124,6 +124,12 @@ pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
         meta.permissions().mode() & 0o7777,
         path.display()
     );
+    // The library takes any text, and asks for its password before it looks.
+    ensure!(
+        text.starts_with("untrusted comment:") && text.lines().nth(1).is_some_and(|line| line.starts_with("RW")),
+        "{place}: expected a private key of minisign, found {}; {MAKE_KEY}",
+        kind_of(text.as_bytes()).unwrap_or("another text")
+    );
     let boxed = SecretKeyBox::from_string(&text).with_context(|| {
         let found = kind_of(text.as_bytes()).unwrap_or("another text");
         format!("{place}: expected a private key of minisign, found {found}; {MAKE_KEY}")

@@ -176,7 +176,7 @@ fn wrong_options_are_refused_with_what_is_accepted() {
         (vec!["--tags", "cat", "--threads", "0"], "1 to 1024"),
         (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb: No such file or directory (os error 2); try: without --model"),
         (vec!["--tags", "-wall"], "what is to be left out is a background word (--background-words), found \"-wall\""),
-        (vec!["--tags", "cat", "--hide", "-cup"], "--hide: expected words to look for"),
+        (vec!["--tags", "cat", "--hide", "-cup"], "--hide: expected words without a minus, found \"-cup\"; try: --hide \"cup\""),
         (vec!["--tags", "--out", "masks"], "expected words, separated by commas, found an option"),
         (vec!["--tags", "cat", "--threads", "-1"], "invalid value '-1' for '--threads <N>'"),
         (vec!["--tags", "cat", "--hide", "cup", "--hide-margin", "-0.5"], "--hide-margin: expected 0 to 1, found -0.5"),
@@ -234,6 +234,10 @@ fn mistakes_are_told_with_what_to_try() {
     let key = "untrusted comment: the workshop's\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(path("key.pub"), key).unwrap();
     fs::write(path("model.onnx"), "").unwrap();
+    fs::write(path("graph.onnx"), b"\x08\x08\x12\x07pytorch").unwrap();
+    fs::write(path("rules.toml"), "[[rule]]\nnmae = \"a\"\n").unwrap();
+    fs::write(path("secret.txt"), "cat\ndog\n").unwrap();
+    fs::set_permissions(path("secret.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     // As Notepad and PowerShell write text.
     let utf16 = |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     fs::write(path("key16.pub"), utf16(key)).unwrap();
@@ -368,13 +372,44 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[&["inspect", "cat.jpg"]], "found a picture (JPEG); to make a bundle"),
         ("edge-seg", &[&["inspect", "cut.esb"]], "it is cut off; copy or fetch it again"),
         ("edge-seg", &[&["inspect", "nowhere.esb"]], "try: without a file, for the model in the program"),
-        ("edge-seg-export", &[&["bundle", ".", "-o", "x.esb"]], "try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o ."),
+        ("edge-seg-export", &[&["bundle", ".", "-o", "x.esb"]], "try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o ./model"),
         (
             "edge-seg-export",
             &[&["bundle", ".", "-o", "page.md"]],
             "expected a new file or another bundle, found a text file; try: another name, such as page-2.esb",
         ),
-        ("edge-seg-export", &[&["bundle", "whole.esb", "-o", "x.esb"]], "found a file; try: the folder that edge-seg-export import wrote"),
+        ("edge-seg-export", &[&["bundle", "whole.esb", "-o", "x.esb"]], "found a file; try: edge-seg inspect whole.esb"),
+        ("edge-seg-export", &[&["bundle", "words.txt", "-o", "x.esb"]], "found a file; try: the folder that edge-seg-export import wrote"),
+        ("edge-seg-export", &[&["bundle", "nowhere.onnx", "-o", "x.esb"]], "found no file of that name; try: --image-onnx IMAGE.onnx"),
+        (
+            "edge-seg-export",
+            &[&["import", "whole.esb", "-o", "x"]],
+            "found a model bundle (.esb), which is ready to run; try: edge-seg inspect",
+        ),
+        ("edge-seg-export", &[&["import", "graph.onnx", "-o", "x"]], "try: edge-seg-export bundle --image-onnx"),
+        ("edge-seg", &[segment_cat, &["--device", "gpu"]], "tip: did you mean 'cuda'?"),
+        ("edge-seg", &[segment_cat, &["--device", "CPU"]], "tip: did you mean 'cpu'?"),
+        ("edge-seg", &[segment, &["--TAGS", "cat"]], "tip: did you mean --tags?"),
+        ("edge-seg", &[segment, &["--tags_file", "words.txt"]], "--tags-file"),
+        ("edge-seg", &[segment_cat, &["--background", "50%"]], "tip: try 0.5"),
+        ("edge-seg", &[segment_cat, &["--background", "0,4"]], "tip: try 0.4"),
+        ("edge-seg", &[run_sky, &["--display-interval", "0,5"]], "expected a number; try: 0.5"),
+        ("edge-seg", &[segment_cat, &["--tags", "dog"]], "tip: all in one list, separated by commas: --tags \"A, B\""),
+        ("edge-seg", &[segment_cat, &["--size", "64"]], "tip: --size once"),
+        ("edge-seg", &[segment], "tip: edge-seg segment --help says what each of them is"),
+        ("edge-seg", &[segment, &["--tags"]], "one that begins with a dash behind ="),
+        ("edge-seg", &[segment, &["--tags", ""]], "expected one word or more, as \"dog, grass\""),
+        ("edge-seg", &[segment, &["--tags", "dog, dog"]], "found \"dog\" twice; try: without the second"),
+        ("edge-seg", &[segment, &["--tags", "‘cat, dog’"]], "try: \"cat, dog\""),
+        ("edge-seg", &[segment, &["--tags", "cat|dog"]], "try: \"cat"),
+        ("edge-seg", &[segment_cat, &["--background-words", "-wall"]], "try: --background-words \"wall\""),
+        ("edge-seg", &[run_sky, &["--hide", "-x"]], "try: --hide \"x\""),
+        ("edge-seg", &[run_sky, &["--mqtt", "localhost"]], "found localhost; try: mqtt://localhost"),
+        ("edge-seg", &[run_sky, &["--mqtt", "http://h:1883"]], "found http://h:1883; try: mqtt://h:1883"),
+        ("edge-seg", &[run_sky, &["--display", "hdmi"]], "such as fb:/dev/fb0 for a screen on HDMI"),
+        ("edge-seg", &[run_sky, &["--rules", "rules.toml"]], "rules.toml:2: "),
+        ("edge-seg", &[run_sky, &["--rules", "rules.toml"]], "found unknown field `nmae`; did you mean `name`?"),
+        ("edge-seg-fw", &[&["sign", "whole.esb", "--key", "secret.txt"]], "expected a private key of minisign, found another text"),
         ("edge-seg-export", &[&["bundle", "model.onnx", "-o", "x.esb"]], "found a file; try: --image-onnx IMAGE.onnx"),
         ("edge-seg-export", &[&["bundle", ".", "--sharpness", "3"]], "edge-seg-export bundle --help lists all options"),
         ("edge-seg-fw", &[&["pack", "x.esb", "--sharpness", "3"]], "edge-seg-fw pack --help lists all options"),
@@ -390,6 +425,38 @@ fn mistakes_are_told_with_what_to_try() {
         assert!(said.matches("try: ").count() <= 1, "{program} {arguments:?}: {said}");
         assert!(!said.contains("as a value, use '--"), "{program} {arguments:?}: {said}");
     }
+}
+
+/// Each program knows the commands of the others, to say where one is.
+#[test]
+fn the_commands_that_programs_know_of_each_other_are_those_that_there_are() {
+    let source = fs::read_to_string(root().join("runtime/terminal/src/lib.rs")).unwrap();
+    let (_, list) = source.split_once("const PROGRAMS: ").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let known: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert_eq!(known.len(), 6, "{known:?}");
+    for pair in known.chunks(2) {
+        let help = Command::new(binary(pair[0])).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let (_, commands) = help.split_once("Commands:\n").unwrap();
+        let commands = commands.lines().take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+        let mut there: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+        // All have these.
+        there.retain(|name| !matches!(*name, "help" | "completions" | "manual"));
+        let mut listed: Vec<&str> = pair[1].split(' ').collect();
+        (there.sort_unstable(), listed.sort_unstable());
+        assert_eq!(listed, there, "PROGRAMS of {}", pair[0]);
+    }
+}
+
+/// A slash is part of a word: that a list was meant is said, and the word is looked for.
+#[test]
+fn words_with_a_slash_are_told_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = edge_seg(folder.path(), &["segment", text(&picture("cat.jpg")), "--tags", "dog/cat", "--size", "64"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let told = "\"dog/cat\" is one word; several are separated by commas: \"dog, cat\"";
+    assert_eq!(ended.stderr.matches(told).count(), 1, "{}", ended.stderr);
 }
 
 /// Names of files and words with typographic signs are what they are, and a decade's apostrophe is no quote.

@@ -154,7 +154,7 @@ impl LabelPictures {
             match input {
                 Ok(path) => pictures.push(path),
                 Err(e) => {
-                    eprintln!("edge-seg-export: {e}");
+                    eprintln!("edge-seg-export: {}", edge_seg_terminal::causes(&e));
                     failed = true;
                 }
             }
@@ -166,9 +166,7 @@ impl LabelPictures {
         let labelled = job.run(|_, result| {
             bar.inc(1);
             if let Err(error) = result {
-                let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-                let told = edge_seg_terminal::joined(causes.map(ToString::to_string));
-                bar.suspend(|| eprintln!("edge-seg-export: {told}"));
+                bar.suspend(|| eprintln!("edge-seg-export: {}", edge_seg_terminal::causes(error)));
             }
             Ok(())
         })?;

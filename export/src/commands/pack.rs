@@ -411,13 +411,20 @@ fn check_free(folder: &Path) -> anyhow::Result<()> {
 fn read(folder: &std::path::Path) -> anyhow::Result<Model> {
     let config = folder.join("config.json");
     let place = folder.display();
-    let is_onnx = folder.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx"));
-    let remedy = if is_onnx { "--image-onnx IMAGE.onnx --text-onnx TEXT.onnx" } else { "the folder that edge-seg-export import wrote" };
+    let ends = |end: &str| folder.extension().is_some_and(|found| found.eq_ignore_ascii_case(end));
+    let (is_onnx, is_bundle) = (ends("onnx"), ends("esb"));
+    let remedy = match () {
+        () if is_onnx => "--image-onnx IMAGE.onnx --text-onnx TEXT.onnx".into(),
+        () if is_bundle => format!("edge-seg inspect {place}: it is a bundle already"),
+        () => "the folder that edge-seg-export import wrote".into(),
+    };
     ensure!(!folder.is_file(), "{place}: expected a model folder, found a file; try: {remedy}");
+    ensure!(folder.exists() || !(is_onnx || is_bundle), "{place}: expected a model folder, found no file of that name; try: {remedy}");
     ensure!(
         config.exists(),
-        "{}: expected a model folder, found none; try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o {place}",
-        config.display()
+        "{}: expected a model folder, found none; try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o {}",
+        config.display(),
+        if folder.exists() { folder.join("model").display().to_string() } else { place.to_string() }
     );
     let model = Model::read(folder)?;
     eprintln!("{}:\n{}", folder.display(), model.report);

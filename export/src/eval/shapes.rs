@@ -34,7 +34,7 @@ pub(super) enum Segmentation {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected counts as a text or a list of numbers")]
 pub(super) enum Counts {
     Text(String),
     Numbers(Vec<u64>),

@@ -190,11 +190,16 @@ pub(super) fn read_weights(path: &Path) -> Result<Contents> {
         [0x89, b'H', b'D', b'F', ..] => {
             refuse(expected, "an HDF5 file (TensorFlow, Keras): take the PyTorch or safetensors weights of the model")
         }
-        [0x08, _, 0x12, ..] | [0x08, _, 0x1a, ..] | [0x08, _, 0x3a, ..] => {
-            refuse(expected, "an ONNX file, which is a graph and not weights")
-        }
+        [0x08, _, 0x12, ..] | [0x08, _, 0x1a, ..] | [0x08, _, 0x3a, ..] => refuse(
+            expected,
+            "an ONNX file, which is a graph and not weights; try: edge-seg-export bundle --image-onnx IMAGE.onnx --text-onnx TEXT.onnx",
+        ),
         b"version https://" => refuse("the file itself (git lfs pull fetches it)", "a pointer of Git LFS"),
         [] => refuse(expected, "an empty file"),
+        _ if start.starts_with(&edge_seg_bundle::MAGIC) => refuse(
+            expected,
+            "a model bundle (.esb), which is ready to run; try: edge-seg inspect, or edge-seg-export extract for the files in it",
+        ),
         _ if path.extension().is_some_and(|e| e == "safetensors") => read_contents(path),
         _ => refuse(expected, edge_seg_bundle::kind_of(&start).unwrap_or("something else")),
     }

@@ -4,6 +4,9 @@
 /// wrong type are not told: either may be a password.
 #[must_use]
 pub fn toml_fault(text: &str, at: usize, message: &str) -> String {
+    if text.trim_start().starts_with('{') {
+        return "line 1: expected TOML, found JSON; try: [SECTION] on a line of its own, and KEY = VALUE on each below it".into();
+    }
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |end| end + 1);
     let (line, column) = (1 + before.matches('\n').count(), 1 + before[start..].chars().count());
@@ -18,14 +21,16 @@ pub fn toml_fault(text: &str, at: usize, message: &str) -> String {
 }
 
 /// How messages of TOML's reader begin, and what helps.
-const SYNTAX: [(&str, &str); 12] = [
+const SYNTAX: [(&str, &str); 14] = [
     ("string values must be quoted", "text in quotes, as KEY = \"text\""),
     ("invalid basic string", "a quote at the end as well, as KEY = \"text\"; a backslash is written twice"),
     ("missing escaped value", "a backslash is written twice, or the text stands in '...'"),
     ("invalid escape sequence", "a backslash is written twice, or the text stands in '...'"),
     ("invalid literal string", "a quote at the end as well, as KEY = 'text'"),
     ("invalid boolean", "true or false, in small letters"),
-    ("key with no value", "KEY = VALUE, as frames = 10 or tags = \"dog, grass\""),
+    ("key with no value", "KEY = VALUE, a text in quotes"),
+    ("invalid float", "a number, as 0.5, or a text in quotes, as KEY = \"text\""),
+    ("unexpected key or value", "one KEY = VALUE a line; a number has a point, as 0.5, and several values stand in brackets, as [1, 2]"),
     ("unexpected leading zero", "the number without the zero before it"),
     ("duplicate key", "one line of them"),
     ("unclosed table", "[NAME]"),
@@ -69,11 +74,11 @@ pub fn wrong_value(message: &str) -> Option<(String, String)> {
         }
         "f32" | "f64" => ("a number", "a number without quotes, as 0.5".into()),
         "a boolean" => ("true or false", "true or false, without quotes".into()),
-        "a string" | "path string" if kind == "sequence" => ("a text in quotes", "one text, as \"dog, grass\"".into()),
+        "a string" | "path string" if kind == "sequence" => ("a text in quotes", "one text, as \"a, b\"".into()),
         "a string" | "path string" => ("a text in quotes", value.map_or("\"...\"".into(), |value| format!("\"{value}\""))),
-        "a sequence" if kind == "map" => ("a list", "two brackets around its name, as [[rule]]".into()),
+        "a sequence" if kind == "map" => ("a list", "two brackets around its name, as [[NAME]]".into()),
         "a sequence" => ("a list", "brackets around it, as [\"a\", \"b\"]".into()),
-        other if other.starts_with("struct ") => ("a table", "its keys in braces, as { word = \"dog\" }, or a [TABLE]".into()),
+        other if other.starts_with("struct ") => ("a table", "its keys in braces, as { KEY = VALUE }, or a [TABLE]".into()),
         other => (other, String::new()),
     };
     let found = match (kind, value) {
@@ -104,14 +109,17 @@ mod tests {
             ("invalid value: integer `300`, expected u8", "expected a whole number, 0 to 255, found 300"),
             ("invalid type: string \"yes\", expected a boolean", "expected true or false, found a text in quotes; try: true or false"),
             ("invalid type: integer `7`, expected a string", "found 7; try: \"7\""),
-            ("invalid type: sequence, expected a string", "found a list; try: one text, as \"dog, grass\""),
-            ("invalid type: map, expected a sequence", "expected a list, found a table; try: two brackets around its name, as [[rule]]"),
+            ("invalid type: sequence, expected a string", "found a list; try: one text, as \"a, b\""),
+            ("invalid type: map, expected a sequence", "expected a list, found a table; try: two brackets around its name, as [[NAME]]"),
             ("missing field `name`", "expected a key name, found none"),
+            ("invalid float, expected `nan`", "a number, as 0.5, or a text in quotes"),
+            ("unexpected key or value, expected newline, `#`", "a number has a point, as 0.5"),
             ("invalid boolean\nexpected `true`", "invalid boolean, expected `true`; try: true or false, in small letters"),
         ] {
             let told = toml_fault("[a]\nb = 1\n", 8, message);
             assert!(told.starts_with("line 2, column 5, b: ") && told.contains(said), "{message}: {told}");
         }
+        assert!(toml_fault("{\"a\": 1}", 0, "invalid key-value pair, expected key").contains("expected TOML, found JSON"));
         assert!(!toml_fault("a = 1", 4, "invalid type: string \"secret\", expected u64").contains("secret"));
     }
 }

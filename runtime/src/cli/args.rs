@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 use edge_seg::device::{Device, OnFallback};
 use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
-use edge_seg::{Background, Bundle, Languages, Manifest, ModelError, Options, Placement, Refinement, Session, parse_classes};
+use edge_seg::{Background, Bundle, Languages, Manifest, ModelError, Options, Placement, Refinement, Session};
 use edge_seg_board::boards::Target;
 use edge_seg_model::Threads;
 use serde::{Deserialize, Serialize};
 
-use super::flags::{needs, or_try, with_flags, words};
+use super::flags::{needs, one_kind_of, or_try, with_flags, words};
 
 /// Which model runs, and how.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -195,7 +195,7 @@ impl BackgroundArgs {
 
     pub fn words(&self) -> edge_seg::Result<Vec<String>> {
         match &self.background_words {
-            Some(list) => Ok(parse_classes("--background-words", list)?.into_iter().flat_map(|class| class.words).collect()),
+            Some(list) => Ok(one_kind_of("--background-words", list)?.into_iter().flat_map(|class| class.words).collect()),
             None => Ok(Vec::new()),
         }
     }

@@ -135,6 +135,18 @@ pub fn words_of(option: &str, list: &str) -> anyhow::Result<Vec<Class>> {
     Ok(parse_classes(option, list)?)
 }
 
+/// Words of an option that has one kind alone: a minus, which tells in other lists what is to be left out, says nothing here.
+pub fn one_kind_of(option: &str, list: &str) -> edge_seg::Result<Vec<Class>> {
+    parse_classes(option, list).map_err(|e| {
+        let bare: Vec<&str> = list.split(',').map(|word| word.trim().trim_start_matches('-').trim_start()).collect();
+        let has_minus = list.split(',').any(|word| word.trim_start().starts_with('-'));
+        match has_minus {
+            true => ModelError::option(option, "words without a minus", format!("{list:?}; try: {option} {:?}", bare.join(", "))).into(),
+            false => e.into(),
+        }
+    })
+}
+
 /// An error about a file that is to be written, with how its folder is made where there is none.
 pub fn or_make_folder(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
     let folder = folder_of(file);
@@ -223,6 +235,16 @@ mod tests {
         assert_eq!(told(&error), "loading: --gpu-masks: expected --device cuda or auto, found --device cpu");
         assert_eq!(told(&Error::option("display fb:x", "a screen", "none").into()), "--display fb:x: expected a screen, found none");
         assert_eq!(told(&Error::option("a file", "a glob", "none").into()), "a file: expected a glob, found none");
+    }
+
+    #[test]
+    fn a_minus_in_a_list_of_one_kind_is_told_with_the_list_without_it() {
+        for option in ["--hide", "--background-words"] {
+            let said = told(&one_kind_of(option, "-wall, cat").unwrap_err().into());
+            assert_eq!(said, format!("{option}: expected words without a minus, found \"-wall, cat\"; try: {option} \"wall, cat\""));
+            assert!(one_kind_of(option, "").unwrap_err().to_string().contains("one word or more"));
+        }
+        assert_eq!(one_kind_of("--hide", "cat").unwrap().len(), 1);
     }
 
     #[test]

@@ -3,11 +3,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg::hide::{Hide, HideBy, HideOptions};
-use edge_seg::{Class, Session, parse_classes};
+use edge_seg::{Class, Session};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::flags::{needs, words};
+use super::flags::{needs, one_kind_of, words};
 use super::meanings::tell_meanings;
 
 /// What nobody is to see.
@@ -47,7 +47,7 @@ enum HideByArg {
 impl HideArgs {
     /// Words that are hidden in any case.
     pub fn classes(&self) -> Result<Vec<Class>> {
-        Ok(self.hide.as_deref().map(|words| parse_classes("--hide", words)).transpose()?.unwrap_or_default())
+        Ok(self.hide.as_deref().map(|words| one_kind_of("--hide", words)).transpose()?.unwrap_or_default())
     }
 
     /// `may_hide` is whether something is hidden, or may be later.

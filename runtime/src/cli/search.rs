@@ -348,7 +348,7 @@ impl Files {
                 // A folder of clips alone is no fault.
                 Err(_) if !clips.is_empty() => {}
                 Err(e) if pictures.is_empty() => return Err(e.into()),
-                Err(e) => eprintln!("edge-seg: {}", flags::with_flags(&e)),
+                Err(e) => eprintln!("edge-seg: {}", flags::told(&e.into())),
             }
         }
         let (mut changed, mut named, clock) = (HashMap::new(), HashMap::new(), LocalClock::system());

@@ -37,11 +37,14 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
         if let Some(expected) = said.and_then(|said| number(&said)) {
             let of = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
             let (value, option) = (of(ContextKind::InvalidValue), of(ContextKind::InvalidArg));
-            let message = format!("invalid value '{value}' for '{option}': expected {expected}\n");
+            let meant = with_point(&value).filter(|_| !expected.contains("whole"));
+            let remedy = meant.map(|meant| format!("; try: {meant}")).unwrap_or_default();
+            let message = format!("invalid value '{value}' for '{option}': expected {expected}{remedy}\n");
             error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, message);
         } else if let Some(tip) = slip(&C::command(), &typed, &error).or_else(|| tip(&error)).or_else(|| all_options::<C>(&error)) {
             error.remove(ContextKind::SuggestedArg);
             error.remove(ContextKind::SuggestedSubcommand);
+            error.remove(ContextKind::SuggestedValue);
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
         }
         if error.use_stderr()
@@ -171,8 +174,42 @@ fn slip(program: &Command, typed: &[String], error: &clap::Error) -> Option<Stri
             let other = PROGRAMS.iter().find(|(_, commands)| is_first && commands.split(' ').any(|command| command == name));
             other.map(|(other, _)| format!("that is a command of another program: {other} {name}"))
         }
+        clap::error::ErrorKind::InvalidValue => {
+            let (value, option) = (given(ContextKind::InvalidValue)?, given(ContextKind::InvalidArg)?);
+            let known: &[String] = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(known)) => known,
+                _ => &[],
+            };
+            if let Some(name) = option.split(' ').next().filter(|name| value.is_empty() && name.starts_with("--")) {
+                return Some(format!("a value stands behind it, as {option}; one that begins with a dash behind =, as {name}=-1"));
+            }
+            meant_value(&value, known).map(|meant| format!("did you mean '{meant}'?"))
+        }
+        clap::error::ErrorKind::ValueValidation => with_point(&given(ContextKind::InvalidValue)?).map(|meant| format!("try {meant}")),
+        // Of an option that is given twice it names the option itself as what it conflicts with.
+        clap::error::ErrorKind::ArgumentConflict => {
+            let option = given(ContextKind::InvalidArg).filter(|option| given(ContextKind::PriorArg).as_ref() == Some(option))?;
+            let name = option.split(' ').next()?;
+            Some(match option.contains("<WORDS>") || option.contains("<LIST>") {
+                true => format!("all in one list, separated by commas: {name} \"A, B\""),
+                false => format!("{name} once, with the value that is meant"),
+            })
+        }
+        clap::error::ErrorKind::MissingRequiredArgument => {
+            let command = typed.get(1).filter(|name| program.find_subcommand(name).is_some());
+            let command = command.map(|name| format!(" {name}")).unwrap_or_default();
+            Some(format!("{}{command} --help says what each of them is", program.get_name()))
+        }
         clap::error::ErrorKind::UnknownArgument => {
             let argument = given(ContextKind::InvalidArg)?;
+            let usual = argument.to_lowercase().replace('_', "-");
+            let in_use = typed.get(1).and_then(|name| program.find_subcommand(name)).unwrap_or(program);
+            if usual != argument
+                && let Some(name) = usual.strip_prefix("--")
+                && in_use.get_arguments().any(|arg| arg.get_long() == Some(name))
+            {
+                return Some(format!("did you mean {usual}?"));
+            }
             let typed_name = typed.get(1).map_or("", |first| first.as_str());
             if matches!(typed_name, "-version" | "-v") && argument == "-v" {
                 return Some(format!("{} --version", program.get_name()));
@@ -200,6 +237,22 @@ fn slip(program: &Command, typed: &[String], error: &clap::Error) -> Option<Stri
         }
         _ => None,
     }
+}
+
+/// A number as this program takes it, where somebody wrote a share in percent or a comma for the point.
+fn with_point(value: &str) -> Option<String> {
+    let number = |text: &str| text.replacen(',', ".", 1).parse::<f64>().ok().filter(|number| number.is_finite());
+    if let Some(percent) = value.strip_suffix('%') {
+        return number(percent.trim()).map(|percent| (percent / 100.0).to_string());
+    }
+    value.contains(',').then(|| number(value)).flatten().map(|number| number.to_string())
+}
+
+/// What was meant by a value that is none of those that are known: the same in capitals, or another name for the same.
+fn meant_value<'a>(value: &str, known: &'a [String]) -> Option<&'a str> {
+    let value = value.to_lowercase();
+    let value = if matches!(&*value, "gpu" | "nvidia") { "cuda" } else { &*value };
+    known.iter().map(String::as_str).find(|known| *known == value)
 }
 
 /// What the standard library's readers of numbers wanted.
@@ -323,11 +376,10 @@ pub fn told(error: &anyhow::Error) -> String {
     with_remedy(error, joined(error.chain().map(ToString::to_string)))
 }
 
-/// What was said of an error, without passwords, and what to try where it is the system that refused and nobody has said so yet.
+/// What was said of an error, and what to try where it is the system that refused and nobody has said so yet.
 #[must_use]
 pub fn with_remedy(error: &anyhow::Error, said: String) -> String {
     let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
-    let said = redacted(&said);
     match refused.and_then(|refused| remedy(refused.kind())) {
         Some(remedy) if !said.contains("try: ") => format!("{said}; try: {remedy}"),
         _ => said,
@@ -352,7 +404,13 @@ fn remedy(kind: ErrorKind) -> Option<&'static str> {
     })
 }
 
-/// As [`told`], of causes in one's own words.
+/// A library's error with its causes, each once and without passwords.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    joined(std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string))
+}
+
+/// As [`causes`], in one's own words.
 #[must_use]
 pub fn joined(causes: impl Iterator<Item = String>) -> String {
     let join = |said: String, cause: String| match () {
@@ -360,7 +418,7 @@ pub fn joined(causes: impl Iterator<Item = String>) -> String {
         () if cause.starts_with(&format!("{said}: ")) => cause,
         () => format!("{said}: {cause}"),
     };
-    causes.reduce(join).unwrap_or_default()
+    redacted(&causes.reduce(join).unwrap_or_default())
 }
 
 /// Completions of a program's commands and options.
@@ -521,6 +579,26 @@ mod tests {
         for right in ["--tags", "\u{2014}rose", "\u{201c}cat\u{201d}", "a\u{2013}b", "-", "--", ""] {
             assert_eq!(said(&[right]), None, "{right}");
         }
+    }
+
+    #[test]
+    fn no_way_to_tell_an_error_tells_a_password() {
+        let error = anyhow::anyhow!("no answer").context("rtsp://me:hunter2@camera/1");
+        assert_eq!(told(&error), "rtsp://***@camera/1: no answer");
+        assert_eq!(causes(&*error), told(&error));
+        assert_eq!(joined(["u:hunter2@camera".to_owned()].into_iter()), "***@camera");
+    }
+
+    #[test]
+    fn numbers_and_values_in_other_ways_of_writing_are_known() {
+        for (value, meant) in [("50%", Some("0.5")), ("12,5 %", Some("0.125")), ("0,4", Some("0.4")), ("1,2,3", None), ("0.4", None)] {
+            assert_eq!(with_point(value).as_deref(), meant, "{value}");
+        }
+        let known = ["cpu", "cuda", "auto"].map(str::to_owned);
+        for (value, meant) in [("gpu", Some("cuda")), ("CPU", Some("cpu")), ("tpu", None)] {
+            assert_eq!(meant_value(value, &known), meant, "{value}");
+        }
+        assert_eq!(meant_value("gpu", &["cpu".to_owned()]), None);
     }
 
     #[test]

@@ -11,8 +11,7 @@ pub fn without(left_out: usize, of: &str) -> String {
 pub fn tell_left_out<'a>(left_out: impl IntoIterator<Item = &'a LeftOut>) -> ExitCode {
     let mut count = 0;
     for one in left_out {
-        let causes = std::iter::successors(Some(&*one.why as &dyn std::error::Error), |error| error.source());
-        eprintln!("edge-seg-export: {}", edge_seg_terminal::joined(causes.map(ToString::to_string)));
+        eprintln!("edge-seg-export: {}", edge_seg_terminal::causes(&*one.why));
         count += 1;
     }
     if count == 0 {

@@ -129,6 +129,17 @@ pub struct RuleBook {
 /// Longest file of rules that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What serde says of a key that there is not, ``unknown field `a`, expected one of `b`, `c` ``: those that there are, and with it the nearest.
+fn unknown_key(message: &str) -> Option<(String, String)> {
+    let (found, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    let expected = known.strip_prefix(", expected ")?;
+    let slips = |name: &&str| strsim::osa_distance(found, name);
+    let nearest = expected.split('`').skip(1).step_by(2).min_by_key(slips);
+    let meant = nearest.filter(|name| 2 * slips(name) <= found.len().min(name.len()));
+    let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+    Some((format!("{expected} here"), format!("unknown field `{found}`{meant}")))
+}
+
 impl RuleBook {
     /// Reads a file of rules.
     ///
@@ -151,7 +162,10 @@ impl RuleBook {
             let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             // What checks a value says both itself.
             let said = e.message().strip_prefix("expected ").and_then(|said| said.split_once(", found "));
-            let said = said.map(|(expected, found)| (expected.to_owned(), found.to_owned())).or_else(|| wrong_value(e.message()));
+            let said = said
+                .map(|(expected, found)| (expected.to_owned(), found.to_owned()))
+                .or_else(|| wrong_value(e.message()))
+                .or_else(|| unknown_key(e.message()));
             let (expected, found) = said.unwrap_or_else(|| ("zones and rules".into(), wrong_syntax(e.message())));
             Error::Rules { place: format!("{place}:{line}"), expected, found }
         })?;

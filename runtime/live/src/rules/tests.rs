@@ -123,7 +123,7 @@ fn other_rules_take_over_between_frames() {
 #[test]
 fn wrong_books_are_told_with_their_place() {
     for (text, complaint) in [
-        ("[[rules]]", "book:1: expected zones and rules, found unknown field `rules`"),
+        ("[[rules]]", "here, found unknown field `rules`; did you mean `rule`?"),
         ("\n\n[[rule]]\nname = \"a\"\nwhen = { word = \"x\", share_above = 2 }", "book:5: expected shares"),
         ("[[profile]]\nname = \"night\"\nfrom = \"25:99\"", "expected a time of the day as 22:30, found \"25:99\""),
         ("[[rule]]\nname = \"a\"\nwhen = { word = \"x\" }\nfors = 1", "unknown field `fors`"),

@@ -5,7 +5,7 @@ use super::saved::WordSets;
 use super::set::{WordSet, Words, kept, unknown};
 use super::word::{WordSpec, parse_words_json};
 use crate::{Error, Result};
-use edge_seg_model::{Background, parse_classes};
+use edge_seg_model::{Background, Class, parse_classes};
 
 /// What commands from stdin, the network or a message broker act on.
 #[derive(Debug, Clone)]
@@ -50,10 +50,10 @@ impl Control {
         let (command, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(c, r)| (c, r.trim()));
         let changed = match command {
             "" => return Ok(Outcome::Nothing),
-            "tags" => self.words.set(parse_classes(PLACE, rest)?),
+            "tags" => self.words.set(classes(rest)?),
             "add" => self.words.change(|old| {
                 let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
-                let new = parse_classes(PLACE, rest)?.into_iter().map(|class| kept(old, class));
+                let new = classes(rest)?.into_iter().map(|class| kept(old, class));
                 specs.extend(new.filter(|n| n.colour.is_none()).collect::<Vec<_>>());
                 Ok(specs)
             }),
@@ -96,7 +96,7 @@ impl Control {
                 self.stop.store(true, Ordering::Relaxed);
                 return Ok(Outcome::Stopping);
             }
-            _ => return Err(wrong(COMMANDS, line)),
+            _ => return Err(unknown_command(command, line)),
         };
         changed.map(Outcome::Words)
     }
@@ -127,6 +127,28 @@ impl Control {
 
 const PLACE: &str = "command";
 
+/// The words of a command. Those that are left out are no part of any.
+fn classes(list: &str) -> Result<Vec<Class>> {
+    match list.split(',').any(|word| word.trim_start().starts_with('-')) {
+        true => Err(wrong("words without a minus; what is left out is set where the run starts, or by PATCH /api/background", list)),
+        false => Ok(parse_classes(PLACE, list)?),
+    }
+}
+
+/// A command that there is not, with the one that was probably meant.
+fn unknown_command(command: &str, line: &str) -> Error {
+    let small = command.to_lowercase();
+    let names = || COMMANDS.split(", ").filter_map(|command| command.split(' ').next()).filter(|name| *name != "or");
+    let slips = |name: &&str| strsim::osa_distance(&small, name);
+    let meant = match &*small {
+        "exit" | "stop" | "end" | "bye" | "q" => Some("quit"),
+        _ => names().min_by_key(slips).filter(|name| 2 * slips(name) <= small.len().min(name.len())),
+    };
+    let cut: String = line.chars().take(200).collect();
+    let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    Error::words(PLACE, COMMANDS, format!("{cut:?}{meant}"))
+}
+
 fn wrong(expected: &str, found: &str) -> Error {
     let cut: String = found.chars().take(200).collect();
     Error::words(PLACE, expected, format!("{cut:?}"))
@@ -135,5 +157,27 @@ fn wrong(expected: &str, found: &str) -> Error {
 /// The names of those present words that a list names, each of which must be there.
 fn named(old: &[super::LiveClass], list: &str) -> Result<Vec<String>> {
     let find = |name: &str| old.iter().find(|w| edge_seg_model::same_name(&w.name, name)).map(|w| w.name.clone());
-    parse_classes(PLACE, list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(old, &class.name))).collect()
+    classes(list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(old, &class.name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_there_is_not_is_told_with_the_nearest_and_all() {
+        for (line, meant) in [("tgas dog", "tags"), ("exit", "quit"), ("ADD dog", "add"), ("backgroud 0.2", "background")] {
+            let said = unknown_command(line.split(' ').next().unwrap(), line).to_string();
+            assert!(said.ends_with(&format!("; did you mean {meant}?")) && said.contains("load NAME"), "{said}");
+        }
+        let said = unknown_command("help", "help").to_string();
+        assert!(said.contains("tags WORDS") && !said.contains("did you mean"), "{said}");
+    }
+
+    #[test]
+    fn a_minus_in_a_command_is_told_with_where_words_are_left_out() {
+        let said = classes("cat, -wall").unwrap_err().to_string();
+        assert!(said.contains("words without a minus") && said.contains("/api/background"), "{said}");
+        assert_eq!(classes("cat, T-rex").unwrap().len(), 2);
+    }
 }

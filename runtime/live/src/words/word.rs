@@ -222,6 +222,10 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[LiveClass]) -> Re
             return Err(wrong(format!("at most {MAX_EXAMPLES} examples"), format!("{} of {:?}", spec.examples.len(), spec.name)));
         }
         let name = spec.name.clone();
+        if let Some(bare) = name.strip_prefix('-') {
+            let expected = "a word without a minus; what is left out is a background word, set by PATCH /api/background";
+            return Err(wrong(expected.into(), format!("{name:?}; try: {:?}", bare.trim())));
+        }
         spec.synonyms.retain(|s| *s != name);
         if spec.synonyms.len() > MAX_SYNONYMS {
             return Err(wrong(format!("at most {MAX_SYNONYMS} synonyms"), format!("{} of {name:?}", spec.synonyms.len())));
@@ -364,6 +368,7 @@ mod tests {
         assert_eq!(good[1].class().words, ["red car", "auto"]);
         for (bad, said) in [
             ("[]", "one word or more"),
+            ("[\"-wall\"]", "a word without a minus"),
             (r#"["dog", "Dog"]"#, "twice"),
             (r#"[" "]"#, "1 to 1000 characters"),
             (r#"[{"name": "dog", "synonyms": ["a\u200bb"]}]"#, "can be seen"),

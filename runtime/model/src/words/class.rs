@@ -85,7 +85,9 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
         && entry.contains(',')
     {
         let expected = "words separated by commas, without quotes around them all; with a comma behind its quotes this is one word";
-        return Err(Error::Words { place: place.into(), expected: expected.into(), found: entry.trim().into() });
+        let bare = entry.trim().trim_matches(|c| QUOTES.iter().any(|(open, close)| c == *open || c == *close));
+        let found = format!("{}; try: {bare:?}", entry.trim());
+        return Err(Error::Words { place: place.into(), expected: expected.into(), found });
     }
     for entry in entries.into_iter().map(|entry| unquoted_whole(entry.trim())).filter(|entry| !entry.is_empty()) {
         let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: shown_line(entry) };
@@ -97,6 +99,9 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
             check_word(place, &word)?;
             left_out.push(word);
             continue;
+        }
+        if let Some(several) = with_slashes(entry) {
+            tracing::info!("{place}: {entry:?} is one word; several are separated by commas: {several:?}");
         }
         let mut words = split_outside_quotes(entry, &[':']).into_iter().map(str::trim);
         let name = words.next().map(unquoted).filter(|name| !name.is_empty()).ok_or_else(|| wrong("a name before the colon"))?;
@@ -110,6 +115,13 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
         classes.push(class);
     }
     Ok((classes, left_out))
+}
+
+/// The words that slashes separate, as a list of them. One or two letters, as in `w/o` and `24/7`, are none.
+fn with_slashes(entry: &str) -> Option<String> {
+    let parts: Vec<&str> = entry.split('/').map(str::trim).collect();
+    let are_words = parts.len() > 1 && parts.iter().all(|part| part.chars().filter(|c| c.is_alphabetic()).count() > 2);
+    are_words.then(|| parts.join(", "))
 }
 
 /// Refuses lists as other programs write them, which would be read as odd words.
@@ -357,7 +369,7 @@ fn is_of_languages(fields: &[String]) -> bool {
 pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>> {
     let words = |expected: &str, found: String| Err(Error::Words { place: place.into(), expected: expected.into(), found });
     if classes.is_empty() {
-        return words("one word or more", "none".into());
+        return words("one word or more, as \"dog, grass\"", "none".into());
     }
     if classes.len() > MAX_CLASSES {
         return words("at most 65535 classes", classes.len().to_string());
@@ -371,7 +383,7 @@ pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>>
     let mut names: Vec<_> = classes.iter().map(|c| c.name.to_lowercase()).collect();
     names.sort();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => words("each class once", format!("{} twice", shown_line(&pair[0]))),
+        Some(pair) => words("each class once", format!("{} twice; try: without the second", shown_line(&pair[0]))),
         None => Ok(classes),
     }
 }
@@ -468,6 +480,14 @@ mod tests {
     fn a_word_given_twice_is_refused() {
         assert!(same_name("red  Car", " red car") && same_name("Lo\u{308}we", "l\u{f6}we") && !same_name("red car", "redcar"));
         assert!(parse_classes("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
+        assert_eq!(with_slashes("dog/cat").as_deref(), Some("dog, cat"));
+        assert_eq!(["w/o", "24/7", "a/b", "dog", "/m/011k07"].map(with_slashes), [const { None }; 5]);
+        for list in ["‘cat, dog’", "“cat, dog”", "„cat, dog“", "«cat, dog»"] {
+            let said = parse_classes("--tags", list).unwrap_err().to_string();
+            assert!(said.ends_with("try: \"cat, dog\""), "{said}");
+        }
+        let names = |list| parse_classes("--tags", list).unwrap().into_iter().map(|class| class.name).collect::<Vec<_>>();
+        assert_eq!(names("„cat“, «red dog», ‚til’"), ["cat", "red dog", "‚til’"]);
         assert!(parse_classes("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
         let partly = ["d\u{202e}og", "do\u{200b}g", "d\x1bog", "do\u{200d}g", "do\u{34f}g", "dog\u{e0001}", "dog\u{fe0f}", "\u{e000}dog"];
         let nothing =

@@ -244,7 +244,8 @@ fn header_names(place: &str, first: (usize, &str), separator: char, header: &[St
 }
 
 /// What opens and closes a quotation.
-pub(super) const QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’'), ('`', '`')];
+pub(super) const QUOTES: [(char, char); 8] =
+    [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’'), ('`', '`'), ('„', '“'), ('«', '»'), ('‚', '‘')];
 
 /// A word without a pair of quotes around it.
 pub(super) fn unquoted(word: &str) -> &str {

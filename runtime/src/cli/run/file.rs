@@ -33,7 +33,11 @@ pub fn absent(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
 fn nearest(message: &str) -> Option<String> {
     let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
     let (found, known) = rest.split_once('`')?;
-    let slips = |name: &&str| strsim::damerau_levenshtein(found, name);
+    let names_cuda = known.split('`').any(|name| name == "cuda");
+    let found = if found == "gpu" && names_cuda { "cuda" } else { found };
+    // A long name is often cut to its first part.
+    let part = |name: &str| name.split('-').next().map_or(usize::MAX, |part| 1 + strsim::damerau_levenshtein(found, part));
+    let slips = |name: &&str| strsim::damerau_levenshtein(found, name).min(part(name));
     let best = known.split('`').skip(1).step_by(2).min_by_key(slips);
     let within = |most: fn(usize) -> usize| best.filter(|best| slips(best) <= most(best.len().max(found.len())));
     let meant = |best| format!("did you mean `{best}`?");
@@ -112,6 +116,10 @@ mod tests {
             ("[input]\nsorce = \"test:\"\n", "did you mean `source`?"),
             ("[imput]\nsource = \"test:\"\n", "did you mean `input`?"),
             ("[input]\npace = \"life\"\n", "did you mean `live`?"),
+            ("[mqtt]\npasword = \"x\"\n", "did you mean `password-file`?"),
+            ("[model]\ndevice = \"gpu\"\n", "did you mean `cuda`?"),
+            ("[background]\nthreshold = none\n", "a text in quotes, as KEY = \"text\""),
+            ("[background]\nthreshold = 0,4\n", "a number has a point, as 0.5"),
             ("[input]\ntags = \"dog\"\n", "`tags` belongs into [words]"),
             ("tags = \"dog\"\n", "`tags` belongs into [words]"),
         ] {

@@ -6,9 +6,10 @@ use clap::{Args, ValueEnum};
 use edge_seg_bundle::redact::redacted;
 use edge_seg_bundle::text::shown_lines;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -66,7 +67,7 @@ impl LogArgs {
         let (filter, handle) = reload::Layer::new(self.targets());
         let written = match self.log_format.unwrap_or_default() {
             LogFormat::Text => layer().event_format(Text).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).boxed(),
-            LogFormat::Json => layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+            LogFormat::Json => layer().json().event_format(Json::default()).with_writer(std::io::stderr).boxed(),
         };
         tracing_subscriber::registry().with(filter).with(written).try_init().context("the log")?;
         Ok(LogHandle(handle))
@@ -102,5 +103,70 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
         let mut said = String::new();
         context.field_format().format_fields(Writer::new(&mut said), event)?;
         writeln!(writer, "{}", shown_lines(&redacted(&said)))
+    }
+}
+
+/// One object a line. Passwords are hidden in each text of it: in the line as a whole, quotes and brackets would be taken for parts of one.
+struct Json(Format<format::Json>);
+
+impl Default for Json {
+    fn default() -> Self {
+        Self(Format::default().json().flatten_event(true))
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N> for Json {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let mut said: Value = serde_json::from_str(&line).map_err(|_| fmt::Error)?;
+        hide_passwords(&mut said);
+        writeln!(writer, "{said}")
+    }
+}
+
+fn hide_passwords(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = redacted(text),
+        Value::Array(values) => values.iter_mut().for_each(hide_passwords),
+        Value::Object(values) => values.values_mut().for_each(hide_passwords),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_of_json_hide_passwords_and_stay_json() {
+        let kept = Kept::default();
+        let to = kept.clone();
+        let written = layer().json().event_format(Json::default()).with_writer(move || to.clone());
+        tracing::subscriber::with_default(Registry::default().with(written), || {
+            tracing::warn!(at = "u:hunter2@h", "no answer of rtsp://h/x?password=hunter2");
+        });
+        let line: Value = serde_json::from_slice(&kept.0.lock()).unwrap();
+        assert_eq!((&line["message"], &line["at"]), (&"no answer of rtsp://h/x?password=***".into(), &"***@h".into()));
+        assert_eq!(line["level"], "WARN");
+        assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
     }
 }

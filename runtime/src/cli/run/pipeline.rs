@@ -103,7 +103,7 @@ impl Serialize for KeyInterval {
 impl<'de> Deserialize<'de> for KeyInterval {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a whole number of 1 or more, \"auto\" or \"auto:SHARE\"")]
         enum Written {
             Number(u64),
             Text(String),
@@ -188,5 +188,6 @@ mod tests {
         let auto = read("key-interval = \"auto:0.5\"").unwrap();
         assert_eq!(read(&toml::to_string(&auto).unwrap()).unwrap(), auto);
         assert!(read("key-interval = 0").is_err());
+        assert!(read("key-interval = 5.0").unwrap_err().to_string().contains("expected a whole number of 1 or more, \"auto\""));
     }
 }

@@ -14,7 +14,7 @@ pub struct Address<'a> {
 impl<'a> Address<'a> {
     pub fn parse(uri: &'a str) -> Result<Self> {
         let wrong = |expected: &str, found: &str| Error::option("display", expected, found);
-        let (kind, rest) = uri.split_once(':').ok_or_else(|| wrong("KIND:DEVICE, such as fb:/dev/fb0", uri))?;
+        let (kind, rest) = uri.split_once(':').ok_or_else(|| wrong("KIND:DEVICE, such as fb:/dev/fb0 for a screen on HDMI", uri))?;
         let (device, query) = rest.split_once('?').unwrap_or((rest, ""));
         if device.is_empty() {
             return Err(wrong("a device behind the colon", uri));

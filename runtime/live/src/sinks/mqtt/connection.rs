@@ -88,7 +88,10 @@ fn parse(url: &str) -> Result<(bool, String, u16)> {
     let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
         (Some(rest), _) => (false, rest),
         (_, Some(rest)) => (true, rest),
-        _ => return wrong("mqtt://HOST[:PORT] or mqtts://HOST[:PORT]", url.into()),
+        _ => {
+            let host = url.split_once("://").map_or(url, |(_, host)| host);
+            return wrong("mqtt://HOST[:PORT] or mqtts://HOST[:PORT]", format!("{url}; try: mqtt://{host}"));
+        }
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.find(']') {
