@@ -462,7 +462,8 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: boo
     loop {
         let left = end.saturating_duration_since(Instant::now()).as_secs().clamp(1, SETTLE_S);
         let words = format!("--until-settled={left}");
-        let asked = remote.ask_until(if settled { &["status", "--json", &words] } else { &["status", "--json"] }, end);
+        let question: &[&str] = if settled { &["status", "--json", &words] } else { &["status", "--json"] };
+        let asked = remote.ask_until(question, end);
         // A tool from before it could wait.
         settled &= !asked.as_ref().is_err_and(remote::is_older);
         // A board that restarts its network in between is asked again.
