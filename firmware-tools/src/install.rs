@@ -601,8 +601,13 @@ fn not_meant(state: &State, asked: &Rollback) -> Option<String> {
         None => (asked.of.is_empty() && !asked.on_trial, name_of(None)),
         Some(slot) => {
             let on_trial = matches!(state.slot(slot).status, Status::Pending { .. });
-            let runs = format!("slot {} with {}", slot.name(), describe(state, slot));
             let from = state.fallen_from().unwrap_or(slot);
+            let place = format!("in place of slot {} with {}", from.name(), describe(state, from));
+            let runs = match from == slot {
+                _ if state.packaged.stands_in => format!("{}, {place}", name_of(None)),
+                true => format!("slot {} with {}", slot.name(), describe(state, slot)),
+                false => format!("slot {} with {}, {place}", slot.name(), describe(state, slot)),
+            };
             (holds(state, from, &asked.of) && (on_trial || !asked.on_trial), runs)
         }
     };
@@ -647,6 +652,15 @@ mod tests {
             assert_eq!(why.is_none(), meant, "{of:?} {on_trial}: {why:?}");
             assert!(why.is_none_or(|why| why.starts_with("left alone: it runs ")));
         }
+    }
+
+    #[test]
+    fn what_stands_in_is_named_as_what_runs() {
+        let mut stands_in = state((Status::Good, 1), (Status::Good, 2), Some(Slot::B));
+        stands_in.packaged.stands_in = true;
+        let asked = Rollback { of: vec!["another".into()], ..Rollback::default() };
+        let why = not_meant(&stands_in, &asked).unwrap();
+        assert!(why.starts_with(&format!("left alone: it runs {}, in place of slot ", name_of(None))), "{why}");
     }
 
     #[test]

@@ -98,10 +98,19 @@ pub enum From {
 
 impl From {
     /// A web address, or the path of a folder.
-    pub fn new(text: &str) -> From {
-        match text.starts_with("http://") || text.starts_with("https://") {
-            true => From::Web(text.trim_end_matches('/').to_owned()),
-            false => From::Folder(text.into()),
+    ///
+    /// # Errors
+    /// When it is an address of another kind.
+    pub fn new(text: &str) -> Result<From> {
+        match text.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest)) {
+            Some((scheme, rest)) if ["http", "https"].contains(&&scheme[..]) => {
+                Ok(From::Web(format!("{scheme}://{}", rest.trim_end_matches('/'))))
+            }
+            // The rest may hold a password.
+            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => bail!(
+                "expected http://SERVER/FOLDER, https://SERVER/FOLDER or the path of a folder, as /media/usb, found an address of {scheme}:"
+            ),
+            _ => Ok(From::Folder(text.into())),
         }
     }
 
@@ -486,6 +495,16 @@ fn fetch(from: &From, disk: &RealDisk, folder: &Path, file: &Listed, known: Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_other_kinds_are_told_which_are_taken() {
+        for text in ["ftp://user:secret@server/x", "file:///media/usb", "sftp://server"] {
+            let said = From::new(text).err().unwrap().to_string();
+            assert!(said.contains("https://SERVER/FOLDER") && said.contains("/media/usb,") && !said.contains("secret"), "{said}");
+        }
+        assert!(matches!(From::new("HTTP://server/x/").unwrap(), From::Web(address) if address == "http://server/x"));
+        assert!(matches!(From::new("/media/usb").unwrap(), From::Folder(_)));
+    }
 
     #[test]
     fn what_is_known_of_pulls_outlives_a_torn_file_and_ends_no_updates() {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -161,6 +161,26 @@ pub fn finish(mut child: Child, limit: Duration) -> Result<Output> {
     Ok(Output { status, stdout, stderr })
 }
 
+/// Runs a command and waits for it, no longer than `limit`: then it is let go, for what it has asked for goes on without it.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn ran_within(command: &mut Command, limit: Duration) -> Result<Option<ExitStatus>> {
+    let mut child = command.spawn()?;
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// The group that owns nothing, as Debian numbers it.
 const NOBODYS_GROUP: u32 = 65_534;
 /// Nothing that is asked for says more.
@@ -212,6 +232,10 @@ mod tests {
         let hung = output(None, Command::new("sleep").arg("60"), Duration::from_millis(200)).unwrap_err();
         assert!(format!("{hung:#}").contains("did not end within"), "{hung:#}");
         assert!(before.elapsed() < Duration::from_secs(20));
+        assert!(ran_within(Command::new("sleep").arg("60"), Duration::from_millis(200)).unwrap().is_none());
+        assert!(before.elapsed() < Duration::from_secs(20));
+        assert_eq!(ran_within(&mut Command::new("false"), Duration::from_secs(20)).unwrap().unwrap().code(), Some(1));
+        assert!(ran_within(&mut Command::new("/nowhere"), Duration::from_secs(1)).is_err());
         assert!(output(None, &mut Command::new("/nowhere"), Duration::from_secs(1)).is_err());
     }
 }

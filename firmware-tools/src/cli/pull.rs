@@ -49,7 +49,7 @@ impl Pull {
             None => host_name(&paths.root)?,
         };
         let board = Board::read(&self.root.host()?);
-        match pull::pull(&paths, &board, &From::new(&from), &name, self.again)? {
+        match pull::pull(&paths, &board, &From::new(&from)?, &name, self.again)? {
             Pulled::Nothing(why) => {
                 print(&format!("{why}\n"))?;
                 Ok(true)

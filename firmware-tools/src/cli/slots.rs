@@ -1,6 +1,7 @@
 //! install, status, mark-good, rollback, prune, guard.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use edge_seg_fw::fleet::MOST_MINUTES;
 use edge_seg_fw::history;
 use edge_seg_fw::install::{self, Request, RolledBack};
 use edge_seg_fw::paths::Paths;
+use edge_seg_fw::service::ran_within;
 use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, running};
 use edge_seg_fw::slots::{Bar, Event, Outcome, Slot, State, Status as SlotStatus};
 use edge_seg_fw::supervisor::{self, End};
@@ -134,12 +136,22 @@ pub fn installed(outcome: &Outcome, and_start: bool) -> Result<bool> {
     Ok(done)
 }
 
+/// Asks the service manager for a start, whose own call lasts until the first frame: a camera that is off would hold up whoever waits,
+/// and the start goes on without it.
 fn service(verb: &str) -> Result<()> {
-    let status = std::process::Command::new("systemctl")
-        .args([verb, "edge-seg.service"])
-        .status()
-        .with_context(|| format!("systemctl {verb} edge-seg.service"))?;
-    ensure!(status.success(), "systemctl {verb} edge-seg.service: {status}; see: journalctl -u edge-seg.service -n 50");
+    let asked = format!("systemctl {verb} {SERVICE}");
+    let mut command = std::process::Command::new("systemctl");
+    let status = match ran_within(command.args([verb, SERVICE]).stdin(Stdio::null()), START_LIMIT).with_context(|| asked.clone())? {
+        Some(status) => status,
+        None => {
+            eprintln!(
+                "edge-seg-fw: {asked}: no frame within {} s, and the start goes on; see: edge-seg-fw status, journalctl -u {SERVICE} -n 50",
+                START_LIMIT.as_secs()
+            );
+            return Ok(());
+        }
+    };
+    ensure!(status.success(), "{asked}: {status}; see: journalctl -u {SERVICE} -n 50");
     Ok(())
 }
 
@@ -217,6 +229,9 @@ pub struct Status {
     root: RootArg,
 }
 
+const SERVICE: &str = "edge-seg.service";
+/// How long a start is waited for: by then the run before has ended, and most first frames are there.
+const START_LIMIT: Duration = Duration::from_secs(15);
 const SETTLED_EVERY: Duration = Duration::from_millis(100);
 /// Entries of the history that are shown.
 const SHOWN: usize = 5;

@@ -105,7 +105,7 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
         changed => changed,
     };
     job.let_go();
-    let from = current(&status);
+    let from = gone_back_from(&status);
     let what = match (changed, how.wait) {
         (Ok(said), _) if said.starts_with(LEFT_ALONE) => return Ok(Turn { board, what: said, left_alone: true }),
         (Ok(said), None) => said,
@@ -145,6 +145,18 @@ fn borrowed(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
+/// What a board goes back from: what was deployed, where another runs in its place.
+fn gone_back_from(status: &Value) -> String {
+    match status["fell_back"]["from"].as_str() {
+        Some(wanted) => format!("{}, in place of which {} ran", told_slot(status, wanted), in_place(status)),
+        None => current(status),
+    }
+}
+
+fn in_place(status: &Value) -> String {
+    slot_that_runs(status).map_or("the packaged release".into(), |slot| told_slot(status, slot))
+}
+
 /// What a board goes back to; none is the packaged release.
 fn older_slot(status: &Value) -> Option<&'static str> {
     let older = beside(status["fell_back"]["from"].as_str().or(status["current"].as_str())?);
@@ -166,11 +178,13 @@ fn await_back(remote: &Remote, to: Option<&str>, wait: Duration, mut begun: bool
     let end = Instant::now() + wait;
     loop {
         // A board that restarts its network in between is asked again.
-        let asked = remote.ask(&["status", "--json"]);
+        let asked = remote.ask_until(&["status", "--json"], end);
         if let Ok(status) = &asked {
             let is_back = status["current"].as_str() == to;
             ensure!(is_back || !begun, "it did not stay healthy after the way back; it runs {}", current(status));
             begun |= is_back;
+            // Until the run before has ended, what was started last is that run.
+            let is_back = is_back && status["service"] != "deactivating";
             match (to, shows_frames(status, to)) {
                 (None, None) if is_back => {
                     return Ok("the packaged release runs; whether it shows frames, the tool there is too old to tell".into());
@@ -448,7 +462,8 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: boo
     loop {
         let left = end.saturating_duration_since(Instant::now()).as_secs().clamp(1, SETTLE_S);
         let words = format!("--until-settled={left}");
-        let asked = if settled { remote.ask(&["status", "--json", &words]) } else { remote.ask(&["status", "--json"]) };
+        let question: &[&str] = if settled { &["status", "--json", &words] } else { &["status", "--json"] };
+        let asked = remote.ask_until(question, end);
         // A tool from before it could wait.
         settled &= !asked.as_ref().is_err_and(remote::is_older);
         // A board that restarts its network in between is asked again.
@@ -490,7 +505,7 @@ fn await_frames(remote: &Remote, release: &Release, wait: Duration) -> Result<St
     let end = Instant::now() + wait;
     let mut stands = 0;
     loop {
-        let asked = remote.ask(&["status", "--json"]);
+        let asked = remote.ask_until(&["status", "--json"], end);
         if let Ok(status) = &asked {
             stands = if stopped(status).is_some() { stands + 1 } else { 0 };
             let Some((slot, state)) = release.current(status).filter(|(slot, _)| slot_that_runs(status) == Some(*slot)) else {

@@ -20,6 +20,8 @@ use crate::service;
 const CHUNK_BYTES: usize = 1 << 18;
 /// How long a board may take to answer, its login and a hash of a bundle included.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// How long the last answer may take of a board that is waited for.
+const LAST_ANSWER: Duration = Duration::from_secs(20);
 /// How long it may take to install a release on a slow card and to restart the service.
 const CHANGE_LIMIT: Duration = Duration::from_secs(900);
 /// How long a copy may stand still: a card that is full or dying may never take the next byte.
@@ -280,6 +282,15 @@ impl<'a> Remote<'a> {
     /// When the board cannot be reached, or the tool is missing or fails.
     pub fn ask(&self, words: &[&str]) -> Result<Value> {
         self.answer(&[0], words, self.run(&self.tool(false, words))?)
+    }
+
+    /// As [`Remote::ask`], by who waits until `end`: a link that hangs is not waited for much longer.
+    ///
+    /// # Errors
+    /// As [`Remote::ask`].
+    pub fn ask_until(&self, words: &[&str], end: Instant) -> Result<Value> {
+        let limit = end.saturating_duration_since(Instant::now()).clamp(LAST_ANSWER, ANSWER_LIMIT);
+        self.answer(&[0], words, self.run_within(&self.tool(false, words), limit)?)
     }
 
     /// As [`Remote::ask`], of a question that is answered no, with JSON, by exit status 1, and that gets `stdin`.

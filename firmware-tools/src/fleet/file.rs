@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_bundle::files::folder_of;
-use edge_seg_bundle::text::text_of;
+use edge_seg_bundle::text::{shown, text_of};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -186,7 +186,10 @@ impl Fleet {
     #[doc(hidden)]
     /// As [`Self::read`], of text; paths in it go out from `folder`.
     pub fn parse(text: &str, folder: &Path, pause: &Path) -> Result<Fleet> {
-        let written: Written = toml::from_str(text).map_err(|error| toml_fault(text, &error))?;
+        let written: Written = toml::from_str(text).map_err(|error| match shape(text) {
+            Some(right) => anyhow!("{}; try: {right}", toml_fault(text, &error)),
+            None => toml_fault(text, &error),
+        })?;
         let at = |path: &PathBuf| folder.join(path);
         let base = match &written.config.base {
             Some(base) => {
@@ -278,6 +281,30 @@ impl Host {
             None => self.name == name,
         }
     }
+}
+
+const SECTIONS: [&str; 6] = ["rollout", "ssh", "trial", "config", "group", "host"];
+const HOST_SHAPE: &str = "[[host]] for each board, and name = \"camera1\" below it";
+
+/// How the first section that a fleet's file cannot have is written rightly.
+fn shape(text: &str) -> Option<String> {
+    let table = text.parse::<Table>().ok()?;
+    if table.get("host").is_some_and(|host| !host.is_array()) {
+        return Some(HOST_SHAPE.into());
+    }
+    if table.get("group").is_some_and(|group| !group.as_table().is_some_and(|groups| groups.values().all(Value::is_table))) {
+        return Some("[group.NAME] for each group".into());
+    }
+    let (name, value) = table.iter().find(|(name, _)| !SECTIONS.contains(&&name[..]))?;
+    Some(match &name[..] {
+        "hosts" | "board" | "boards" | "camera" | "cameras" | "device" | "devices" => HOST_SHAPE.into(),
+        "groups" => "[group.NAME] for each group".into(),
+        _ => {
+            let key = value.as_table().and_then(|section| section.keys().next()).map_or("KEY", String::as_str);
+            let (name, key) = (shown(name), shown(key));
+            format!("what boards are configured with below [config], as set = {{ \"{name}.{key}\" = ... }}, or in its base")
+        }
+    })
 }
 
 /// Each board that is under way takes two processes of ssh and a thread here.
@@ -379,6 +406,21 @@ mod tests {
         let fleet = Fleet::parse(text, &folder, &folder.join("fleet.pause"));
         std::fs::remove_dir_all(folder).unwrap();
         fleet
+    }
+
+    #[test]
+    fn a_section_that_is_none_is_told_its_right_shape() {
+        for (text, right) in [
+            ("[[hosts]]\nname = \"a\"\n", "[[host]] for each board"),
+            ("[hosts.a]\nssh = \"a\"\n", "[[host]] for each board"),
+            ("[host.a]\nssh = \"a\"\n", "[[host]] for each board"),
+            ("[[group]]\nname = \"a\"\n", "[group.NAME]"),
+            ("[groups.yard]\nwords = \"a\"\n", "[group.NAME]"),
+            ("[mqtt]\nurl = \"mqtt://b\"\n[[host]]\nname = \"a\"\n", "below [config], as set = { \"mqtt.url\" = ... }"),
+        ] {
+            let said = Fleet::parse(text, Path::new("."), Path::new("pause")).unwrap_err().to_string();
+            assert!(said.contains("; try: ") && said.contains(right), "{said}");
+        }
     }
 
     #[test]

@@ -227,8 +227,24 @@ pub struct UnknownTarget(pub String);
 impl fmt::Display for UnknownTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known: Vec<_> = Target::all().map(|target| target.name).collect();
-        write!(f, "expected one of {}, found {:?}", known.join(", "), self.0)
+        write!(f, "expected one of {}, found {:?}", known.join(", "), self.0)?;
+        match meant(&self.0) {
+            Some(name) => write!(f, "; did you mean {name}?"),
+            None => Ok(()),
+        }
     }
+}
+
+/// The target that a name means as people write it: in capitals, with the maker's name before it, with spaces.
+fn meant(name: &str) -> Option<&'static str> {
+    let plain = |text: &str| -> String { text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase() };
+    let mut wanted = plain(name);
+    for (written, said) in [("raspberrypi", "pi"), ("raspi", "pi"), ("rpi", "pi"), ("nvidia", "")] {
+        if let Some(rest) = wanted.strip_prefix(written) {
+            wanted = format!("{said}{rest}");
+        }
+    }
+    Target::all().map(|target| target.name).find(|known| plain(known) == wanted)
 }
 
 impl std::error::Error for UnknownTarget {}
@@ -250,6 +266,15 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_another_spelling_is_told_the_right_one() {
+        for (name, right) in [("Pi4", "pi4"), ("PI5", "pi5"), ("rpi5", "pi5"), ("Raspberry Pi 4", "pi4"), ("raspi-5", "pi5")] {
+            let said = name.parse::<Target>().err().unwrap().to_string();
+            assert!(said.ends_with(&format!("; did you mean {right}?")), "{said}");
+        }
+        assert!(!"toaster".parse::<Target>().err().unwrap().to_string().contains("mean"));
+    }
 
     #[test]
     fn a_bundle_may_name_a_board_or_its_build() {
