@@ -264,17 +264,47 @@ fn meant_by(scheme: &str, rest: &str) -> Option<String> {
     if let Some((_, meant)) = USUAL.iter().find(|(names, _)| names.contains(&small.as_str())) {
         return Some((*meant).into());
     }
-    let streams = ["rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt"];
-    let is_known = |name: &str| streams.contains(&name) || SCHEMES.contains(&name);
+    if let Some(meant) = with_colon(&format!("{scheme}:{rest}")) {
+        return Some(meant);
+    }
+    let is_known = |name: &str| STREAMS.contains(&name) || SCHEMES.contains(&name);
     let slips = |name: &&str| strsim::osa_distance(&small, name);
-    let best = if is_known(&small) { small.as_str() } else { streams.iter().chain(&SCHEMES).copied().min_by_key(slips)? };
+    let best = if is_known(&small) { small.as_str() } else { STREAMS.iter().chain(&SCHEMES).copied().min_by_key(slips)? };
     let most = if best.len() > 5 { 2 } else { 1 };
     if slips(&best) > most.min(small.len().saturating_sub(1)) {
+        if is_windows_path(scheme, rest) {
+            return Some(format!("file:PATH, with the path as this system has it, as /home/me/{}", rest.rsplit(['\\', '/']).next()?));
+        }
+        if let Some(meant) = ipv6(scheme, rest) {
+            return Some(meant);
+        }
         let is_address = scheme.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit());
         return is_address.then(|| format!("rtsp://{scheme}:{rest}"));
     }
-    let rest = if streams.contains(&best) { format!("//{}", rest.trim_start_matches('/')) } else { rest.to_owned() };
+    let rest = if STREAMS.contains(&best) { format!("//{}", rest.trim_start_matches('/')) } else { rest.to_owned() };
     Some(format!("{best}:{rest}"))
+}
+
+const STREAMS: [&str; 7] = ["rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt"];
+
+/// An address whose scheme has lost its colon.
+fn with_colon(name: &str) -> Option<String> {
+    let (scheme, address) = name.split_once("//").filter(|(_, address)| !address.is_empty())?;
+    STREAMS.contains(&&*scheme.to_ascii_lowercase()).then(|| format!("{scheme}://{address}"))
+}
+
+/// `C:\film.mp4`, as another system names files.
+fn is_windows_path(scheme: &str, rest: &str) -> bool {
+    scheme.len() == 1 && scheme.bytes().all(|b| b.is_ascii_alphabetic()) && rest.starts_with(['\\', '/'])
+}
+
+/// An address of IPv6 without a scheme, which its first colon was taken to end.
+fn ipv6(scheme: &str, rest: &str) -> Option<String> {
+    let whole = format!("{scheme}:{rest}");
+    let host = whole.strip_prefix('[').and_then(|inner| inner.split_once(']')).map_or(&*whole, |(host, _)| host);
+    host.parse::<std::net::Ipv6Addr>().ok()?;
+    let whole = if whole.starts_with('[') { whole } else { format!("[{whole}]") };
+    Some(format!("rtsp://{whole} or http://{whole}"))
 }
 
 /// As [`meant_by`], of a name without a colon that is no file: a camera's number, its device, its address, or what other programs call it.
@@ -289,7 +319,15 @@ fn meant_by_name(name: &str) -> Option<String> {
         return Some("y4m:-, mjpeg:- or raw:-?size=WxH&format=F".into());
     }
     let host = name.split('/').next().unwrap_or_default();
-    if host.parse::<std::net::Ipv4Addr>().is_ok() {
+    if let Some(meant) = with_colon(name) {
+        return Some(meant);
+    }
+    if let (Some(below), Ok(home)) = (name.strip_prefix("~/"), std::env::var("HOME")) {
+        return Some(format!("{home}/{below}"));
+    }
+    // Names that are announced on a network without a server of names.
+    let is_local = host.len() > 6 && host.to_ascii_lowercase().ends_with(".local");
+    if is_local || host.parse::<std::net::Ipv4Addr>().is_ok() {
         return Some(format!("rtsp://{name} or http://{name}"));
     }
     USUAL.iter().find(|(names, _)| names.contains(&&*small)).map(|(_, meant)| (*meant).to_owned())
@@ -479,6 +517,7 @@ mod tests {
         assert!(said("v4l2:///dev/video0?format=h264").contains("one of mjpeg, nv12"));
         assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
         assert!(said("test:?fps=0").contains("1 to 1000"));
+        assert!(said("test:640x480").contains("; try: ?size=640x480"), "{}", said("test:640x480"));
         assert!(said("/dev/video0").contains("expected v4l2:///dev/video0"));
         for (slip, meant) in [
             ("tset:", "test:"),
@@ -495,6 +534,14 @@ mod tests {
             ("dev/video7", "v4l2:///dev/video7"),
             ("192.0.2.5", "rtsp://192.0.2.5 or http://192.0.2.5"),
             ("cam.example:554/x", "rtsp://cam.example:554/x"),
+            ("rtsp//192.0.2.5/x", "rtsp://192.0.2.5/x"),
+            ("camera.local/live", "rtsp://camera.local/live or http://camera.local/live"),
+            ("[::1]", "rtsp://[::1] or http://[::1]"),
+            ("[::1]:554/x", "rtsp://[::1]:554/x or http://[::1]:554/x"),
+            ("fe80::1", "rtsp://[fe80::1] or http://[fe80::1]"),
+            ("http//192.0.2.5:80/x", "http://192.0.2.5:80/x"),
+            ("C:\\clips\\a.mp4", "file:PATH, with the path as this system has it, as /home/me/a.mp4"),
+            ("raw:-?szie=640x480", "size=640x480"),
             ("test", "test:"),
             ("video2", "v4l2:///dev/video2"),
             ("Picamera2", "rpicam:?size=1280x720"),
@@ -507,6 +554,9 @@ mod tests {
         for odd in ["ftp://h/x", "gopher:x", "nowhere.mp4", "x:y"] {
             assert!(!said(odd).contains("did you mean"), "{odd}: {}", said(odd));
         }
+        assert!(said("~/clip.mp4").contains(&format!("did you mean {}/clip.mp4?", std::env::var("HOME").unwrap())));
+        let slipped = said("rtsp//me:secret@192.0.2.5/x");
+        assert!(slipped.contains("did you mean rtsp://") && !slipped.contains("secret"), "{slipped}");
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");

@@ -7,9 +7,14 @@ pub(super) struct Query<'a>(Vec<(&'a str, &'a str)>);
 impl<'a> Query<'a> {
     pub fn parse(query: &'a str, known: &[&str]) -> Result<Self, Fault> {
         let pair = |part: &'a str| {
-            let (key, value) = part.split_once('=').ok_or_else(|| Fault::name("key=value", format!("{part:?}")))?;
+            let Some((key, value)) = part.split_once('=') else {
+                let meant = meant_by(part, known).map(|meant| format!("; try: ?{meant}")).unwrap_or_default();
+                return Err(Fault::name("key=value", format!("{part:?}{meant}")));
+            };
             if !known.contains(&key) {
-                return Err(Fault::name(format!("one of {}", known.join(", ")), format!("{key:?}")));
+                let near = known.iter().map(|name| (strsim::osa_distance(&key.to_ascii_lowercase(), name), name)).min();
+                let meant = near.filter(|(slips, _)| *slips <= 2).map(|(_, name)| format!("; did you mean {name}={value}?"));
+                return Err(Fault::name(format!("one of {}", known.join(", ")), format!("{key:?}{}", meant.unwrap_or_default())));
             }
             Ok((key, value))
         };
@@ -54,6 +59,16 @@ impl<'a> Query<'a> {
     pub fn format(&self) -> Result<Option<PixelFormat>> {
         self.word("format", &FORMATS)
     }
+}
+
+/// A value without its key, where only one of those that are known takes such.
+fn meant_by(value: &str, known: &[&str]) -> Option<String> {
+    let key = match value {
+        size if size.split_once('x').is_some_and(|(w, h)| w.parse::<u32>().is_ok() && h.parse::<u32>().is_ok()) => "size",
+        format if FORMATS.iter().any(|(name, _)| *name == format) => "format",
+        _ => return None,
+    };
+    known.contains(&key).then(|| format!("{key}={value}"))
 }
 
 /// Frames a second: a whole number, a decimal one or a fraction.

@@ -369,12 +369,13 @@ fn label_map_row(line: &str) -> Option<Coloured> {
     Some((name.trim().to_string(), parts.try_into().ok()?)).filter(|(name, _)| !name.is_empty())
 }
 
-/// Rows of a class's number, its name and its colour, `1 cat 255 0 0`, with blanks or one separator between: the number before the name or the
-/// colour, or behind both. `None` unless all lines are such, in the same order.
+/// Rows of a class's number, its name and its colour, `1 cat 255 0 0`, with blanks or one separator between: the number before or behind the
+/// name or the colour. `None` unless all lines are such, in the same order.
 fn numbered_colours(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
-    /// Where a row has its number and its colour; what is left between is the name.
-    const ORDERS: [fn(usize) -> [usize; 2]; 4] = [|_| [0, 1], |len| [0, len - 3], |len| [len - 1, 0], |len| [len - 1, len - 4]];
-    let rows = |separator: Option<char>, [number, colour]: [usize; 2], fields: &[String]| -> Option<Listed> {
+    /// Where a row has its number and its colour; what is left between is the name. People write it first, so that comes first.
+    const ORDERS: [fn(usize) -> [usize; 2]; 5] =
+        [|_| [0, 1], |len| [0, len - 3], |len| [len - 1, 0], |len| [len - 1, len - 4], |len| [len - 4, len - 3]];
+    let row = |separator: Option<char>, [number, colour]: [usize; 2], fields: &[String]| -> Option<Listed> {
         let id = fields[number].parse().ok()?;
         let parts: Vec<u8> = fields[colour..colour + 3].iter().map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let names: Vec<&str> =
@@ -386,7 +387,7 @@ fn numbered_colours(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
         is_name.then(|| Listed { id: Some(id), name, colour: parts.try_into().ok(), synonyms: Vec::new() })
     };
     let lines: Vec<(usize, &str)> = content(text).collect();
-    let found = [None, Some('\t'), Some(','), Some(';')].into_iter().find_map(|separator| {
+    let read = [None, Some('\t'), Some(','), Some(';')].into_iter().find_map(|separator| {
         let fields: Vec<Vec<String>> = lines
             .iter()
             .map(|(_, line)| match separator {
@@ -397,20 +398,40 @@ fn numbered_colours(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
         if fields.is_empty() || fields.iter().any(|fields| fields.len() < 5) {
             return None;
         }
-        ORDERS.iter().find_map(|order| fields.iter().map(|fields| rows(separator, order(fields.len()), fields)).collect::<Option<Vec<_>>>())
+        let rows = |order: fn(usize) -> [usize; 2]| {
+            fields.iter().map(|fields| row(separator, order(fields.len()), fields)).collect::<Option<Vec<_>>>()
+        };
+        let read = ORDERS.map(rows);
+        read.iter().any(Option::is_some).then_some(read)
     });
-    let Some(found) = found else { return Ok(None) };
-    for (at, listed) in found.iter().enumerate() {
-        if found[..at].iter().any(|before| before.id == listed.id) {
-            return Err(wrong(
+    let Some(read) = read else { return Ok(None) };
+    let again = |rows: &[Listed]| (0..rows.len()).find(|at| rows[..*at].iter().any(|before| before.id == rows[*at].id));
+    let [.., behind, before] = &read;
+    if let (Some(behind), Some(before)) = (behind, before) {
+        // Numbers of classes count on, or rise at least; those of colours hardly ever do.
+        let by = |rows: &[Listed], step: fn(u32, u32) -> bool| {
+            rows.len() > 1 && rows.windows(2).all(|pair| pair[0].id.zip(pair[1].id).is_some_and(|(one, next)| step(one, next)))
+        };
+        let like_numbers = |rows: &[Listed]| match again(rows) {
+            Some(_) => 0,
+            None if by(rows, |one, next| one.checked_add(1) == Some(next)) => 3,
+            None if by(rows, |one, next| one < next) => 2,
+            None => 1,
+        };
+        return match like_numbers(behind).cmp(&like_numbers(before)) {
+            std::cmp::Ordering::Greater => Ok(Some(behind.clone())),
+            std::cmp::Ordering::Less => Ok(Some(before.clone())),
+            std::cmp::Ordering::Equal => Err(wrong(
                 place,
-                lines[at].0,
-                "one number for each class, before or behind its name and its red, green, blue",
-                lines[at].1,
-            ));
-        }
+                lines[0].0,
+                "rows that can be read in one way alone, as `NUMBER NAME RED GREEN BLUE`, or below a header such as `name,id,red,green,blue`",
+                &format!("{}, whose first or last number may be the class's own", lines[0].1),
+            )),
+        };
     }
-    Ok(Some(found))
+    let first = read.into_iter().flatten().next().unwrap_or_default();
+    let Some(at) = again(&first) else { return Ok(Some(first)) };
+    Err(wrong(place, lines[at].0, "one number for each class, before or behind its name and its red, green, blue", lines[at].1))
 }
 
 /// `r g b name` or `name r g b`, with blanks or commas between.
@@ -446,7 +467,8 @@ fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|id| u32::try_from(id).ok());
     let entry = |value: &Value| -> Result<Listed> {
         let text = |keys: &[&str]| keys.iter().find_map(|key| value.get(key)?.as_str()).map(tidy_word);
-        let name = value.as_str().map(tidy_word).or_else(|| text(&["readable", "name", "label", "title"]));
+        let name = value.as_str().or_else(|| behind_synset(value)).map(tidy_word);
+        let name = name.or_else(|| text(&["readable", "name", "label", "title"]));
         let name = name.filter(|name| !name.is_empty()).ok_or_else(|| fail(shown_line(&value.to_string())))?;
         let colour = ["color", "colour"].iter().find_map(|key| json_colour(value.get(key)?));
         let id = ["id", "category_id", "index"].iter().find_map(|key| number(value.get(key)?));
@@ -487,6 +509,13 @@ fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
         return Err(fail(format!("one number for {} and {}", shown_line(&pair[0].name), shown_line(&pair[1].name))));
     }
     Ok(found)
+}
+
+/// ImageNet's classes by their numbers: `["n01440764", "tench"]`, WordNet's number of the meaning and its name.
+fn behind_synset(value: &serde_json::Value) -> Option<&str> {
+    let [synset, name] = value.as_array()?.as_slice() else { return None };
+    let digits = synset.as_str()?.strip_prefix('n')?;
+    (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| name.as_str())?
 }
 
 /// `[r, g, b]` or `"#rrggbb"`.
