@@ -406,7 +406,7 @@ fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
     fs::write(root.at("words"), "").unwrap();
     assert_eq!((root.guard().0, &root.status()["fell_back"]), (2, &serde_json::Value::Null));
     let status = root.status();
-    assert_eq!(status["history"].as_array().unwrap().last().unwrap()["what"], "slot b works again");
+    assert_eq!(status["history"].as_array().unwrap().last().unwrap()["what"], "slot b shows frames again");
     fs::remove_file(root.at("words")).unwrap();
     restarts(1);
     assert_eq!((0..3).filter(|_| root.run(&["guard"]).status.code() == Some(1)).count(), 3);

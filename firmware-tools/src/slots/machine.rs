@@ -954,7 +954,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 Status::Good | Status::Aside { .. } if proven && state.slot(slot).failed_starts > 0 => {
                     let mut actions = vec![Action::Save];
                     if state.is_failing(slot) {
-                        actions.push(Action::Report(format!("slot {} works again", slot.name())));
+                        actions.push(Action::Report(format!("slot {} shows frames again", slot.name())));
                     }
                     if state.wanted() == Some(slot) {
                         // What both failed for is over.
@@ -1942,7 +1942,7 @@ mod tests {
         board.until_healthy(&[1]);
         board.state.as_mut().unwrap().try_wanted();
         assert_eq!(board.until_healthy(&[1, 2]), [2]);
-        assert_eq!((board.fallen_from(), board.reports.last().unwrap().as_str()), (None, "slot b works again"));
+        assert_eq!((board.fallen_from(), board.reports.last().unwrap().as_str()), (None, "slot b shows frames again"));
         board.steady();
         board.state.as_mut().unwrap().try_wanted();
         assert_eq!((board.state().fallen, board.boots(2)), (None, vec![2, 2]));
