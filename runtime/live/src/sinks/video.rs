@@ -185,7 +185,11 @@ impl VideoWriter {
             self.first =
                 Some(timestamp.saturating_sub(Duration::from_secs_f64(self.written as f64 * f64::from(rate.1) / f64::from(rate.0))));
         }
-        let repeats = if due > self.written + MAX_REPEATS { 1 } else { (due + 1).saturating_sub(self.written) };
+        // A picture that comes early is kept all the same, and repeats are fewer afterwards: up to a second, for who is always faster than
+        // its rate would be shown ever slower.
+        let early = self.written.saturating_sub(due);
+        let least = u64::from(early <= u64::from(rate.0.div_ceil(rate.1)));
+        let repeats = if due > self.written + MAX_REPEATS { 1 } else { (due + 1).saturating_sub(self.written).max(least) };
         for _ in 0..repeats {
             self.put()?;
             self.written += 1;
@@ -436,6 +440,26 @@ mod tests {
         for (found, want) in seen.iter().zip(want) {
             assert!(found.iter().zip(want).all(|(&a, b)| a.abs_diff(b) <= 2), "{found:?} instead of {want:?}");
         }
+    }
+
+    /// How many frames a video has of pictures at such times, at ten a second.
+    fn frames_of(times_ms: impl IntoIterator<Item = u64>) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.y4m");
+        let mut video = VideoWriter::create(&path).unwrap();
+        for time in times_ms {
+            video.write(&RgbImage::new(2, 2), Duration::from_millis(time), Some((10, 1))).unwrap();
+        }
+        video.finish().unwrap();
+        std::fs::read(&path).unwrap().windows(FRAME.len()).filter(|bytes| *bytes == FRAME).count()
+    }
+
+    #[test]
+    fn pictures_that_come_early_are_kept_and_paid_back() {
+        assert_eq!(frames_of([0, 30, 200, 210, 390, 500]), 6);
+        assert_eq!(frames_of([0, 10, 20, 30, 1000]), 11);
+        // Twice as fast as it says: a second's frames more than there is time for.
+        assert_eq!(frames_of((0..200).map(|i| 50 * i)), 111);
     }
 
     #[test]
