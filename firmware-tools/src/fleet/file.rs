@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_bundle::files::folder_of;
-use edge_seg_bundle::text::{shown, text_of};
+use edge_seg_bundle::text::{shown_lines, text_of};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -186,6 +186,11 @@ impl Fleet {
     #[doc(hidden)]
     /// As [`Self::read`], of text; paths in it go out from `folder`.
     pub fn parse(text: &str, folder: &Path, pause: &Path) -> Result<Fleet> {
+        // Names of the file stand in what is said of it.
+        Fleet::of_text(text, folder, pause).map_err(|error| anyhow!(shown_lines(&format!("{error:#}")).into_owned()))
+    }
+
+    fn of_text(text: &str, folder: &Path, pause: &Path) -> Result<Fleet> {
         let written: Written = toml::from_str(text).map_err(|error| match shape(text) {
             Some(right) => anyhow!("{}; try: {right}", toml_fault(text, &error)),
             None => toml_fault(text, &error),
@@ -301,7 +306,6 @@ fn shape(text: &str) -> Option<String> {
         "groups" => "[group.NAME] for each group".into(),
         _ => {
             let key = value.as_table().and_then(|section| section.keys().next()).map_or("KEY", String::as_str);
-            let (name, key) = (shown(name), shown(key));
             format!("what boards are configured with below [config], as set = {{ \"{name}.{key}\" = ... }}, or in its base")
         }
     })

@@ -38,7 +38,7 @@ fn without_login(word: &str) -> String {
 /// to the server that takes the video.
 #[must_use]
 pub fn redacted_address(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let Some((scheme, rest)) = address.split_once("://") else { return without_logins(address) };
     let shown = without_secrets(rest);
     if !scheme.to_ascii_lowercase().starts_with("rtmp") {
         return format!("{scheme}://{shown}");
@@ -132,6 +132,7 @@ mod tests {
             ("RTMPS://h:443/app/abcd?user=me", "RTMPS://h:443/app/***?user=***"),
             ("rtmp://h/camera", "rtmp://h/camera"),
             ("rtsp://me:se cret@h/x", "rtsp://***@h/x"),
+            ("rtsp//me:secret@h/x", "***@h/x"),
             ("out/film.mp4", "out/film.mp4"),
         ] {
             assert_eq!(redacted_address(address), shown);

@@ -1,5 +1,7 @@
 //! What is wrong with a text of TOML, in the terms of whoever wrote it.
 
+use crate::text::shown;
+
 /// What is wrong with a text of TOML, by the byte and the message of its reader: where, and at which key. The line itself and a value of a
 /// wrong type are not told: either may be a password.
 #[must_use]
@@ -17,7 +19,7 @@ pub fn toml_fault(text: &str, at: usize, message: &str) -> String {
         Some((expected, found)) => format!("expected {expected}, found {found}"),
         None => wrong_syntax(message),
     };
-    format!("line {line}, column {column}{key}: {said}")
+    shown(&format!("line {line}, column {column}{key}: {said}")).into_owned()
 }
 
 /// How messages of TOML's reader begin, and what helps.
@@ -41,7 +43,7 @@ const SYNTAX: [(&str, &str); 14] = [
 /// What TOML's reader says of a text that is none, on one line, and what helps.
 #[must_use]
 pub fn wrong_syntax(message: &str) -> String {
-    let said = message.lines().collect::<Vec<_>>().join(", ");
+    let said = shown(&message.lines().collect::<Vec<_>>().join(", ")).into_owned();
     let remedy = SYNTAX.iter().find(|(start, _)| said.starts_with(start)).map(|(_, remedy)| format!("; try: {remedy}"));
     said + &remedy.unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use edge_seg_bundle::redact::redacted;
+use edge_seg_bundle::text::shown_lines;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -61,7 +62,7 @@ impl Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": redacted(&self.said) }))).into_response()
+        (self.status, Json(json!({ "error": shown_lines(&redacted(&self.said)) }))).into_response()
     }
 }
 
