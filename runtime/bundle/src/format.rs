@@ -408,7 +408,7 @@ impl Bundle {
 }
 
 /// Where bundles come from.
-const MAKE: &str = "to make a bundle: edge-seg-export import, then edge-seg-export bundle; of ONNX files its --image-onnx (docs/models.md)";
+const MAKE: &str = "to make a bundle: edge-seg-export import, then edge-seg-export bundle, which takes ONNX files too (docs/models.md)";
 
 /// The part of a bundle that a signature covers, found without parsing anything that the signature protects.
 #[derive(Debug, Clone, Copy)]

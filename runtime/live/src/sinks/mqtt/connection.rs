@@ -43,6 +43,8 @@ const COMMANDS: [(&str, &str); 4] = [("/words/set", "tags "), ("/words/add", "ad
 /// End of the topic under which runs of one name meet.
 const RUN: &str = "/run";
 const MAX_OTHERS: usize = 64;
+/// Commands that wait while words are encoded.
+pub(super) const WAITING_COMMANDS: usize = 256;
 const KEEP_ALIVE_S: u16 = 20;
 /// Longest command that is obeyed.
 const MAX_COMMAND_BYTES: usize = 64 << 10;
@@ -341,7 +343,7 @@ impl Listener {
 /// give, and what the run tells the broker of them.
 #[doc(hidden)]
 pub fn receive_packets(bytes: Vec<u8>) -> (Vec<String>, Vec<Vec<u8>>) {
-    let (commands, obeyed) = std::sync::mpsc::sync_channel(super::COMMANDS);
+    let (commands, obeyed) = std::sync::mpsc::sync_channel(WAITING_COMMANDS);
     let listener = Listener {
         place: "mqtt://broker".into(),
         settings: Settings::new("test", ("broker".to_owned(), 1883)),

@@ -33,7 +33,7 @@ use crate::rules::{EventKind, PRESENT_SHARE, TallyPlace};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::source::redacted;
 use crate::{Error, Result};
-use connection::Broker;
+use connection::{Broker, WAITING_COMMANDS};
 use discovery::{Counted, Device, slug};
 use outbox::Outbox;
 
@@ -85,8 +85,6 @@ fn watch(frames: &Weak<Mutex<Frames>>, outbox: &Outbox, topic: &str, stall: Dura
 /// How often it is looked whether frames come.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Commands that wait while words are encoded.
-const COMMANDS: usize = 256;
 /// How long the end may take.
 const FINISH: Duration = Duration::from_millis(700);
 
@@ -285,7 +283,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 
 /// Words are encoded away from the connection, which must answer the broker's pings meanwhile.
 fn start_commands(base: String, outbox: Arc<Outbox>, obey: Obey) -> Result<SyncSender<String>> {
-    let (sender, receiver) = sync_channel::<String>(COMMANDS);
+    let (sender, receiver) = sync_channel::<String>(WAITING_COMMANDS);
     spawn("mqtt-words", move || {
         for line in receiver {
             if let Err(why) = obey(&line) {
