@@ -3,12 +3,15 @@
 mod address;
 mod ask;
 mod camera;
+mod count;
 mod fed;
 mod h264;
 mod http;
 mod rtsp;
 
 pub(super) use camera::NetworkCamera;
+#[doc(hidden)]
+pub use count::count_pictures;
 #[doc(hidden)]
 pub use h264::decode_h264;
 
@@ -23,10 +26,7 @@ use std::time::{Duration, Instant};
 
 use super::child::WATCH;
 use super::{Fault, SourceOptions};
-use address::Address;
-use edge_seg_model::{Frame, contained, decode_jpeg};
-use h264::H264;
-use rtsp::{Codec, Opened, Opening, Rtsp};
+use edge_seg_model::contained;
 
 /// What happens on a thread that receives: it ends when the camera does, or nobody listens any more.
 struct Reception {
@@ -106,38 +106,6 @@ fn unreached(said: String, protocol: &str, port: u16) -> String {
         true => format!("{said} (is this a camera, is it on, and is this its port for {protocol}? {port} is usual)"),
         false => said,
     }
-}
-
-/// Counts the pictures that a camera at an address of RTSP or HTTP gives before it ends, as many as `most`. What ffmpeg would decode
-/// counts as none.
-///
-/// # Errors
-/// What is wrong with what the camera sends.
-#[doc(hidden)]
-pub fn count_pictures(address: &str, most: usize) -> Result<usize, Fault> {
-    let options = SourceOptions::default().with_stall(Duration::from_secs(2));
-    let (place, mut frame, mut count) = (Address::parse(address)?, Frame::still(Default::default()), 0);
-    if address.starts_with("http:") {
-        let Some(mut pictures) = http::open(&place, &options)? else { return Ok(0) };
-        while count < most && pictures.read(&mut frame)? {
-            count += 1;
-        }
-        return Ok(count);
-    }
-    let rtsp = Rtsp::start(place, false, Arc::default())?;
-    let Some(Opening::Here(Opened { codec, units, .. })) = rtsp.opened(&options)? else { return Ok(0) };
-    let mut decoder = H264::new();
-    while count < most
-        && let Some(unit) = receive(&units, &options)?.transpose()?
-    {
-        let decoded = match codec {
-            Codec::Jpeg => decode_jpeg(&unit.data, &mut frame.pixels).is_ok(),
-            Codec::H264 => decoder.push(&unit.data).is_ok() && decoder.show(unit.pixel, &options, &mut frame)?,
-            Codec::H265 => false,
-        };
-        count += usize::from(decoded);
-    }
-    Ok(count)
 }
 
 /// How long a camera may take to take leave.
