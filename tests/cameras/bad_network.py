@@ -1,6 +1,6 @@
 """A bad network between an RTSP camera on 127.0.0.1 and who asks it.
 
-Arguments: the port to listen on, the camera's port; then
+Prints "ready PORT" once it listens. Arguments: the port to listen on, or 0 for any; the camera's port; then
   drop=SHARE       of the packets get lost, at random
   swap=SHARE       of them come after the next one
   double=SHARE     of them come twice
@@ -164,7 +164,7 @@ async def client(reader, writer):
 
 async def main():
     server = await asyncio.start_server(client, "127.0.0.1", here, limit=1 << 20)
-    print("ready", flush=True)
+    print("ready", server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
 

@@ -1,7 +1,7 @@
 """An RTSP server with one camera on /test, until it is killed.
 
-Arguments: port, what it sends: a plain colour as JPEG (0xRRGGBB), or a film (.mp4) as it is encoded; or a file (.h264) into which it
-writes what is sent to it; then
+Prints "ready PORT" once it listens. Arguments: the port, or 0 for any; what it sends: a plain colour as JPEG (0xRRGGBB), or a film (.mp4)
+as it is encoded; or a file (.h264) into which it writes what is sent to it; then
   udp              by UDP alone
   login=NAME:WORD  to who knows this, by Digest
   drop=SHARE       of its packets get lost
@@ -83,6 +83,7 @@ if "login" in options:
     permissions.add_permission_for_role("watcher", "media.factory.access", True)
     permissions.add_permission_for_role("watcher", "media.factory.construct", True)
     factory.set_permissions(permissions)
-server.attach(None)
-print("ready", flush=True)
+if not server.attach(None):
+    sys.exit(f"nothing can listen on port {port}")
+print("ready", server.get_bound_port(), flush=True)
 GLib.MainLoop().run()

@@ -11,7 +11,6 @@ than 4, or nothing came in the last fifth.
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,15 +21,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def started(script, *arguments):
-    child = subprocess.Popen(["/usr/bin/python3", str(HERE / script), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert child.stdout.readline() == "ready\n", f"{script} does not start"
-    return child
+    """A script that listens, and its port."""
+    command = ["/usr/bin/python3", str(HERE / script), "0", *arguments]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    ready = child.stdout.readline().split()
+    assert ready[:1] == ["ready"], f"{script} does not start"
+    return child, ready[1]
 
 
 def field(pid, name):
@@ -57,14 +54,15 @@ def sample(pid):
 def main(program, seconds, transport, decoder, *network):
     seconds = float(seconds)
     with tempfile.TemporaryDirectory() as folder:
-        film, port = f"{folder}/film.mp4", free_port()
+        film = f"{folder}/film.mp4"
         encode = ["-c:v", "libx264", "-preset", "veryfast", "-g", "30", "-x264-params", "slices=3:bframes=2"]
         source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=15,noise=alls=8:allf=t", "-t", "120"]
         subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, *encode, film], check=True)
-        servers = [started("rtsp_server.py", str(port), film, *(["udp"] if transport == "udp" else []))]
+        server, port = started("rtsp_server.py", film, *(["udp"] if transport == "udp" else []))
+        servers = [server]
         if network:
-            behind, port = port, free_port()
-            servers.append(started("bad_network.py", str(port), str(behind), *network))
+            server, port = started("bad_network.py", port, *network)
+            servers.append(server)
         command = [program, "run", "--source", f"rtsp://127.0.0.1:{port}/test", "--decoder", decoder, "--stall", "3"]
         run = subprocess.Popen([*command, "--tags", "wall", "--size", "64"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         said, times, last = [], [], {}

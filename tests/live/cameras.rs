@@ -145,11 +145,19 @@ pub fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str,
     seen
 }
 
+/// A camera that is gone for good is asked for ever.
+const READ_LIMIT: Duration = Duration::from_secs(300);
+
 #[test]
 #[ignore = "started by the other tests"]
 fn reads_a_source_for_another_test() {
     let Ok(wanted) = std::env::var("CAMERAS_READ") else { return };
     let [frames, stall, uri] = wanted.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{wanted}") };
+    std::thread::spawn(|| {
+        std::thread::sleep(READ_LIMIT);
+        println!("\nERROR not all frames within {READ_LIMIT:?}");
+        std::process::exit(0);
+    });
     let options = SourceOptions::default().with_stall(Duration::from_secs_f64(stall.parse().unwrap())).with_notify(|notice| match notice {
         Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
         other => println!("TOLD {other:?}"),
@@ -447,10 +455,11 @@ fn a_v4l2_camera_that_is_unplugged_stalls_or_sends_garbage_is_opened_again() {
     assert!(seen.told.iter().any(|t| t.contains("damaged ones in a row")), "{:?}", seen.told);
 }
 
-fn until_ready(server: &mut Child) {
+/// What a script listens on, once it does.
+fn until_ready(server: &mut Child) -> u16 {
     let mut line = String::new();
     BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
+    line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("it does not start: {line:?}")).parse().unwrap()
 }
 
 /// A script of `tests/cameras` that listens on a port: a real RTSP server, or a bad network before one.
@@ -476,16 +485,17 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub fn serve(port: u16, arguments: &[&str]) -> RtspServer {
-    script("rtsp_server.py", port, arguments)
+pub fn serve(arguments: &[&str]) -> RtspServer {
+    script("rtsp_server.py", 0, arguments)
 }
 
+/// Starts a script on a port, or on any where that is 0: one that was free a moment ago may be another test's.
 pub fn script(name: &str, port: u16, arguments: &[&str]) -> RtspServer {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras").join(name);
     let mut command = Command::new("/usr/bin/python3");
     command.arg(script).arg(port.to_string()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    until_ready(&mut child);
+    let port = until_ready(&mut child);
     RtspServer { port, child }
 }
 
@@ -497,7 +507,7 @@ fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
     if !has_rtsp_server() {
         return;
     }
-    let mut server = serve(free_port(), &["C81E3C"]);
+    let mut server = serve(&["C81E3C"]);
     let mut reader = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &test_name(module_path!(), "reads_a_source_for_another_test"), "--ignored", "--nocapture", "--test-threads=1"])
         .env("CAMERAS_READ", format!("100000 20 rtsp://127.0.0.1:{}/test", server.port))
@@ -522,7 +532,7 @@ fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
     server.child.kill().unwrap();
     server.child.wait().unwrap();
     until(&|line| line.starts_with("TOLD lost"));
-    let _server = serve(port, &["1E3CC8"]);
+    let _server = script("rtsp_server.py", port, &["1E3CC8"]);
     until(&|line| line == "TOLD Back");
     until(&|line| shows(line, [30, 60, 200]));
     reader.kill().unwrap();
@@ -556,7 +566,7 @@ fn h264_by_rtsp_over_tcp_and_udp_and_by_either_decoder() {
     let own = [(ALONE.0, ALONE.1.to_owned())];
     for (transport, decoder) in [("tcp", "own"), ("tcp", "ffmpeg"), ("udp", "own"), ("udp", "ffmpeg")] {
         let options = if transport == "udp" { vec![film.as_str(), "login=me:se:cret", "udp"] } else { vec![&film, "login=me:se:cret"] };
-        let server = serve(free_port(), &options);
+        let server = serve(&options);
         let environment = if decoder == "own" { own.to_vec() } else { vec![("CAMERAS_DECODER", "ffmpeg".to_owned())] };
         let seen = read_source(&format!("rtsp://me:se:cret@127.0.0.1:{}/test", server.port), 10, 20.0, &environment);
         seen.assert_chart(&format!("{transport}, {decoder}"), false);
@@ -564,7 +574,7 @@ fn h264_by_rtsp_over_tcp_and_udp_and_by_either_decoder() {
         assert!(seen.told.contains(&format!("Decoding {{ by: {by:?} }}")), "{:?}", seen.told);
         assert_eq!(seen.told.iter().any(|told| told.contains("OtherTransport")), transport == "udp", "{:?}", seen.told);
     }
-    let server = serve(free_port(), &[&film, "login=me:secret"]);
+    let server = serve(&[&film, "login=me:secret"]);
     for login in ["me:wrong-password@", ""] {
         let told = told_of(&format!("rtsp://{login}127.0.0.1:{}/test", server.port), Duration::from_secs(20));
         assert!(told.contains("401") && !told.contains("wrong-password") && !told.contains("UDP"), "{told}");
@@ -603,7 +613,7 @@ fn an_rtsp_camera_that_loses_packets_stalls_or_ends_is_survived() {
     let film = chart_film(folder.path(), "chart.mp4", &H264);
     let alone = [(ALONE.0, ALONE.1.to_owned())];
     let read = |frames: usize, stall_s: f64, option: &str| {
-        let server = serve(free_port(), &[&film, option]);
+        let server = serve(&[&film, option]);
         read_source(&format!("rtsp://127.0.0.1:{}/test", server.port), frames, stall_s, &alone).told
     };
     let told = read(60, 20.0, "drop=0.05");

@@ -2,13 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use edge_seg_tests::need_program;
 
-use crate::cameras::{
-    ALONE, H264, arguments_of, chart_film, free_port, has_rtsp_server, path_with, read_source, script, serve, stand_in, told_of,
-};
+use crate::cameras::{ALONE, H264, arguments_of, chart_film, has_rtsp_server, path_with, read_source, script, serve, stand_in, told_of};
 
 #[test]
 fn an_rtsp_camera_behind_a_bad_network_is_survived() {
@@ -19,9 +18,9 @@ fn an_rtsp_camera_behind_a_bad_network_is_survived() {
     let film = chart_film(folder.path(), "chart.mp4", &H264);
     let alone = [(ALONE.0, ALONE.1.to_owned())];
     let read = |transport: &str, frames: usize, stall_s: f64, network: &[&str]| {
-        let camera = if transport == "udp" { serve(free_port(), &[&film, "udp"]) } else { serve(free_port(), &[&film]) };
+        let camera = if transport == "udp" { serve(&[&film, "udp"]) } else { serve(&[&film]) };
         let port = camera.port.to_string();
-        let network = script("bad_network.py", free_port(), &[&[port.as_str()][..], network].concat());
+        let network = script("bad_network.py", 0, &[&[port.as_str()][..], network].concat());
         read_source(&format!("rtsp://127.0.0.1:{}/test", network.port), frames, stall_s, &alone)
     };
     let breaks = |told: &[String]| told.iter().filter(|told| told.starts_with("lost")).count();
@@ -45,7 +44,8 @@ fn an_rtsp_camera_behind_a_bad_network_is_survived() {
     }
     // Nor do bytes that are changed end it.
     for transport in ["tcp", "udp"] {
-        assert_eq!(read(transport, 40, 5.0, &["change=0.03", "seed=4"]).frames.len(), 40, "{transport}");
+        let seen = read(transport, 40, 5.0, &["change=0.03", "seed=4"]);
+        assert_eq!(seen.frames.len(), 40, "{transport}: {:?} {:?}", seen.error, seen.told);
     }
 }
 
@@ -125,8 +125,72 @@ fn interleaved(channel: u8, payload: &[u8]) -> Vec<u8> {
 
 /// RTP's header (RFC 3550 section 5.1) and a payload.
 fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
-    let [high, low] = sequence.to_be_bytes();
-    interleaved(0, &[&[0x80, 0x60, high, low, 0, 0, high, low, 0, 0, 0, 1][..], payload].concat())
+    rtp_of(sequence, sequence, false, payload)
+}
+
+/// As [`rtp`], of this time, and with the mark of a picture's last packet.
+fn rtp_of(sequence: u16, time: u16, last: bool, payload: &[u8]) -> Vec<u8> {
+    let ([high, low], [time_high, time_low]) = (sequence.to_be_bytes(), time.to_be_bytes());
+    let mark = if last { 0xe0 } else { 0x60 };
+    interleaved(0, &[&[0x80, mark, high, low, 0, 0, time_high, time_low, 0, 0, 0, 1][..], payload].concat())
+}
+
+/// A film's NAL units.
+fn units(folder: &Path, format: &str) -> Vec<Vec<u8>> {
+    let encoder = ["-pix_fmt", format, "-c:v", "libx264", "-g", "10", "-bf", "0", "-x264-params", "slices=1:sliced-threads=0"];
+    let film = std::fs::read(chart_film(folder, &format!("{format}.h264"), &encoder)).unwrap();
+    let starts: Vec<usize> = (0..film.len()).filter(|&at| film[at..].starts_with(&[0, 0, 1])).collect();
+    let ends = starts.iter().skip(1).copied().chain([film.len()]);
+    // Of a start code of four bytes the first is left with the unit before.
+    starts.iter().zip(ends).map(|(&start, end)| film[start + 3..end].strip_suffix(&[0]).unwrap_or(&film[start + 3..end]).to_vec()).collect()
+}
+
+/// A film's units as a camera sends them: packets, pictures by the time of the slice that ends them.
+fn packets(units: &[Vec<u8>]) -> Vec<u8> {
+    let (mut bytes, mut time) = (Vec::new(), 1);
+    for (sequence, unit) in (1..).zip(units) {
+        let is_slice = matches!(unit[0] & 31, 1 | 5);
+        bytes.extend(rtp_of(sequence, time * 90, is_slice, unit));
+        time += u16::from(is_slice);
+    }
+    bytes
+}
+
+/// A bit that changes on the way may make a picture look like one of a kind that is not read here.
+#[test]
+fn one_damaged_picture_does_not_make_a_stream_of_another_kind() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let film = units(folder.path(), "yuv420p");
+    let slices: Vec<usize> = (0..film.len()).filter(|&at| film[at][0] & 31 == 1).take(12).collect();
+    let keys: Vec<usize> = (0..film.len()).filter(|&at| film[at][0] & 31 == 5).collect();
+    // `first_mb_in_slice` 0, then `slice_type` 4: SI (ITU-T H.264 table 7-6), and the first set of parameters.
+    for (what, damaged) in [("within", slices[6]), ("at first", keys[0])] {
+        let mut film = film.clone();
+        film[damaged][1] = 0b1001_0110 | film[damaged][1] & 1;
+        let port = sending(packets(&film[..film.len() / 2]));
+        let seen = read_source(&format!("rtsp://127.0.0.1:{port}/x"), 60, 5.0, &[(ALONE.0, ALONE.1.to_owned())]);
+        assert_eq!(seen.frames.len(), 60, "{what}: {:?} {:?}", seen.error, seen.told);
+        assert!(seen.told.iter().any(|told| told.contains("Damaged") && told.contains("slice type")), "{what}: {:?}", seen.told);
+        assert!(seen.told.iter().all(|told| !told.contains("install")), "{what}: {:?}", seen.told);
+    }
+}
+
+#[test]
+fn a_stream_of_another_kind_is_left_to_ffmpeg() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("rtsp://127.0.0.1:{}/x", sending(packets(&units(folder.path(), "yuv444p"))));
+    let own = ("CAMERAS_DECODER", "own".to_owned());
+    let seen = read_source(&address, 20, 5.0, std::slice::from_ref(&own));
+    assert_eq!(seen.frames.len(), 20, "{:?} {:?}", seen.error, seen.told);
+    assert!(seen.told.iter().any(|told| told == "Decoding { by: \"ffmpeg\" }"), "{:?}", seen.told);
+    let error = read_source(&address, 20, 5.0, &[own, (ALONE.0, ALONE.1.to_owned())]).error.unwrap();
+    assert!(error.contains("install the package ffmpeg"), "{error}");
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {

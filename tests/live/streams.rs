@@ -33,7 +33,7 @@ fn a_server_takes_the_overlay_by_rtsp() {
     }
     let folder = tempfile::tempdir().unwrap();
     let taken = folder.path().join("taken.h264");
-    let server = serve(free_port(), &[taken.to_str().unwrap()]);
+    let server = serve(&[taken.to_str().unwrap()]);
     let ended = run(folder.path(), 40, &format!("rtsp://127.0.0.1:{}/test", server.port));
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let (frames, size) = counted(&taken);

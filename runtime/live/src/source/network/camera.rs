@@ -23,6 +23,8 @@ pub(in crate::source) struct NetworkCamera {
     damage: Damage,
     sequence: u64,
     began: bool,
+    /// Pictures of a kind that is not read here, since it was asked or a picture was read.
+    strange: u32,
 }
 
 /// By what it is read.
@@ -49,12 +51,14 @@ enum Reading {
 
 /// Pictures without an end of damaged ones after which a stream counts as broken.
 const MAX_DAMAGED: u32 = 300;
+/// Pictures of a kind that is not read here after which that is believed: damage may look like one.
+const STRANGE: u32 = 2;
 
 impl NetworkCamera {
     pub fn new(address: String, options: &SourceOptions, quirks: &StreamQuirks) -> Self {
         let (options, quirks) = (options.clone(), quirks.clone());
         let damage = Damage::new(&options.notify);
-        Self { address, options, quirks, reading: Reading::Nothing, rate: None, damage, sequence: 0, began: false }
+        Self { address, options, quirks, reading: Reading::Nothing, rate: None, damage, sequence: 0, began: false, strange: 0 }
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -116,7 +120,7 @@ impl NetworkCamera {
     fn once(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         if matches!(self.reading, Reading::Nothing) {
             let Some(reading) = self.open()? else { return Ok(false) };
-            self.reading = reading;
+            (self.reading, self.strange) = (reading, 0);
         }
         let more = match &mut self.reading {
             Reading::Nothing => false,
@@ -133,14 +137,20 @@ impl NetworkCamera {
                 self.sequence += lost;
                 tell_lost(&mut self.damage, self.sequence, lost);
                 match decoded {
-                    Ok(()) => break true,
-                    // Sides stand in a byte there, in steps of eight (RFC 2435 section 3.1.5); larger ones are sent as 0.
-                    Err(why) if is_without_size(&why) => {
-                        let expected = "Motion JPEG of up to 2040×2040 pixels, the most that RTP can tell";
-                        let found = "a larger picture; choose H.264 or a smaller size in the camera's settings";
-                        return Err(Fault::name(expected, found));
+                    Ok(()) => {
+                        self.strange = 0;
+                        break true;
                     }
-                    Err(why) => self.damage.tell(self.sequence, &why),
+                    Err(why) => {
+                        self.strange = if is_without_size(&why) { self.strange + 1 } else { self.strange };
+                        // Sides stand in a byte there, in steps of eight (RFC 2435 section 3.1.5); larger ones are sent as 0.
+                        if self.strange >= STRANGE {
+                            let expected = "Motion JPEG of up to 2040×2040 pixels, the most that RTP can tell";
+                            let found = "a larger picture; choose H.264 or a smaller size in the camera's settings";
+                            return Err(Fault::name(expected, found));
+                        }
+                        self.damage.tell(self.sequence, &why);
+                    }
                 }
                 self.sequence += 1;
             },
@@ -154,24 +164,33 @@ impl NetworkCamera {
                     let Some(unit) = receive(units, &self.options)?.transpose()? else { break false };
                     pixel = unit.pixel;
                     tell_lost(&mut self.damage, self.sequence, unit.lost);
-                    match decoder.push(&unit.data) {
-                        Ok(()) => damaged = 0,
-                        Err(Refused::Damaged(why)) => {
-                            damaged += 1;
-                            self.damage.tell(self.sequence, &why);
-                            if damaged >= MAX_DAMAGED {
-                                return Err(Fault::stream("video", "pictures", format!("{damaged} damaged ones in a row: {why}")));
-                            }
+                    let why = match decoder.push(&unit.data) {
+                        Ok(()) => {
+                            damaged = 0;
+                            self.sequence += 1;
+                            continue;
                         }
+                        Err(Refused::Damaged(why)) => why,
+                        // What was read so far is of a kind that is known.
+                        Err(Refused::Unknown(why)) if decoder.has_shown() => why,
                         Err(Refused::Unknown(what)) => {
-                            self.quirks.not_own.store(true, Ordering::Relaxed);
-                            if !PROGRAM.is_there() {
-                                return Err(unread(&what));
+                            self.strange += 1;
+                            if self.strange >= STRANGE {
+                                if !PROGRAM.is_there() {
+                                    return Err(unread(&what));
+                                }
+                                self.quirks.not_own.store(true, Ordering::Relaxed);
+                                // Asked anew by the same transport, which is not at fault; the rest of this picture is lost.
+                                self.reading = Reading::Nothing;
+                                return self.once(frame);
                             }
-                            // Asked anew by the same transport, which is not at fault; the rest of this picture is lost.
-                            self.reading = Reading::Nothing;
-                            return self.once(frame);
+                            what
                         }
+                    };
+                    damaged += 1;
+                    self.damage.tell(self.sequence, &why);
+                    if damaged >= MAX_DAMAGED {
+                        return Err(Fault::stream("video", "pictures", format!("{damaged} damaged ones in a row: {why}")));
                     }
                     self.sequence += 1;
                 }

@@ -110,6 +110,11 @@ impl H264 {
         Some(self.held.swap_remove(at).picture)
     }
 
+    /// Whether it has decoded any picture.
+    pub fn has_shown(&self) -> bool {
+        self.shown.is_some()
+    }
+
     /// Shows the next picture; false if there is none yet. `pixel` is the shape of one, width to height.
     pub fn show(&mut self, pixel: (u32, u32), options: &SourceOptions, frame: &mut Frame) -> Result<bool, Fault> {
         let Some(picture) = self.pop() else { return Ok(false) };
